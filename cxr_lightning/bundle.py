@@ -1,0 +1,142 @@
+"""The artifact: one safetensors file with weights, labels, preprocessing, thresholds and calibration.
+
+Everything that is needed to go from a radiograph to labelled decisions is in it, and loading it executes
+no code (https://huggingface.co/docs/safetensors). Training writes it; prediction, evaluation,
+explanation and export read it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cxr_lightning import __version__
+from cxr_lightning.config.schema import ImageConfig, ModelConfig
+from cxr_lightning.errors import DataError
+from cxr_lightning.evaluation.thresholds import Thresholds
+from cxr_lightning.models.network import Network, build_network
+
+__all__ = ["Bundle", "BundleInfo", "load_bundle", "read_bundle_info", "save_bundle"]
+
+FORMAT = 1
+_KEY = "cxr_lightning"
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle says of itself, beside the weights.
+
+    Attributes
+    ----------
+    labels
+        Names of the outputs, in order.
+    model, image
+        Architecture and preprocessing.
+    thresholds
+        Probability from which a label is called positive, fitted on validation.
+    calibration
+        Parameters of a calibration per label; empty: probabilities are the logits' sigmoid.
+    provenance
+        Data set, fingerprint, split counts, seed, versions.
+    """
+
+    labels: tuple[str, ...]
+    model: ModelConfig
+    image: ImageConfig
+    thresholds: Thresholds
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network ready for inference, with what belongs to it."""
+
+    info: BundleInfo
+    network: Network
+
+
+def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
+    """Write a bundle, whole or not at all."""
+    # The weights' origin is a path of the machine that trained; they are in the file now.
+    model = info.model.model_copy(update={"weights": None, "pretrained": False})
+    header = {
+        "format": FORMAT,
+        "version": __version__,
+        "labels": list(info.labels),
+        "model": model.model_dump(mode="json"),
+        "image": info.image.model_dump(mode="json"),
+        "thresholds": info.thresholds.to_dict(),
+        "calibration": dict(info.calibration),
+        "provenance": dict(info.provenance),
+    }
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
+    os.replace(partial, path)
+
+
+def read_bundle_info(path: Path) -> BundleInfo:
+    """Read a bundle's description without its weights.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not a bundle, or was written by a later version.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such bundle")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+        header = json.loads(text) if text else None
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not a readable bundle: {error}") from None
+    if header is None:
+        raise DataError(f"{path}: a safetensors file, but not a bundle that `fit` wrote")
+    if header["format"] > FORMAT:
+        raise DataError(
+            f"{path}: written by cxr_lightning {header['version']} in bundle format "
+            f"{header['format']}; this version reads formats up to {FORMAT}. Upgrade cxr_lightning."
+        )
+    try:
+        return BundleInfo(
+            labels=tuple(header["labels"]),
+            model=ModelConfig.model_validate(header["model"]),
+            image=ImageConfig.model_validate(header["image"]),
+            thresholds=Thresholds.from_dict(header["thresholds"]),
+            calibration=header["calibration"],
+            provenance=header["provenance"],
+        )
+    except (KeyError, ValidationError) as error:
+        raise DataError(f"{path}: its description is damaged: {error}") from None
+
+
+def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
+    """Load a bundle for inference: the network in evaluation mode on `device`.
+
+    Raises
+    ------
+    DataError
+        See :func:`read_bundle_info`; or the weights do not fit the described network.
+    """
+    info = read_bundle_info(path)
+    network = build_network(info.model, info.image, info.labels)
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network.load_state_dict(state)
+    except (SafetensorError, RuntimeError) as error:
+        raise DataError(f"{path}: the weights do not fit the network: {error}") from None
+    return Bundle(info, network.to(device).eval())

@@ -1,0 +1,71 @@
+"""What every verb shares: arguments in, exit code out, messages instead of tracebacks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from cxr_lightning import __version__
+from cxr_lightning.config.compose import add_config_arguments
+from cxr_lightning.config.help import print_help
+from cxr_lightning.errors import ConfigError, UserError
+
+__all__ = ["config_parser", "run_verb"]
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ConfigError(f"{message}\nSee python -m cxr_lightning.{self.prog} --help")
+
+
+class _Help(argparse.Action):
+    """Print groups and fields as well as flags; `--config-dir` before it adds the user's own."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        config_dir: Path | None = getattr(namespace, "config_dir", None)
+        print_help(parser.prog, parser.format_help(), config_dir=config_dir)
+        parser.exit(0)
+
+
+def config_parser(verb: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of a verb that takes a configuration."""
+    parser = _Parser(
+        prog=verb,
+        usage=f"python -m cxr_lightning.{verb} [--config FILE] [--config-dir DIR] "
+        "[GROUP=CHOICE | KEY=VALUE ...]",
+        description=description,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show all of this and stop")
+    parser.add_argument("--version", action="version", version=f"cxr_lightning {__version__}")
+    add_config_arguments(parser)
+    return parser
+
+
+def run_verb(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a verb and return its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    try:
+        return main(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]error:[/bold red] {escape(str(error))}"
+        )
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped by Ctrl-C")
+        return EXIT_INTERRUPTED

@@ -1,0 +1,150 @@
+"""The LightningDataModule of every data set: cohort, cache, loaders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from cxr_lightning.config.schema import AugmentConfig, DataConfig
+from cxr_lightning.data.cache import ImageCache, open_cache
+from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out
+from cxr_lightning.data.dataset import Batch, RadiographDataset
+from cxr_lightning.data.sampler import BatchSampler
+from cxr_lightning.data.transforms import Augmentation, sample_keys
+from cxr_lightning.errors import DataError, bullet_list
+from cxr_lightning.labels import LabelSpace
+from cxr_lightning.losses.weights import LabelCounts
+from cxr_lightning.studies import audit_leakage, label_array
+
+__all__ = ["ChestXrayDataModule"]
+
+
+class ChestXrayDataModule(LightningDataModule):
+    """Radiographs with labels, from any data set that has a `read_studies`.
+
+    Reading, splitting, auditing and caching are done by :meth:`prepare`, which the constructor does
+    not call: a module can be made, and its configuration checked, without touching a file.
+
+    Parameters
+    ----------
+    config
+        The data set's own configuration; its `name` says which module reads it.
+    augment
+        Policy for training images.
+    seed
+        Seed of data order and augmentation.
+    """
+
+    def __init__(self, config: DataConfig, augment: AugmentConfig, *, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self.augmentation = Augmentation(augment, seed=seed)
+        self._cohort: Cohort | None = None
+        self._cache: ImageCache | None = None
+
+    def prepare(self, *, progress: bool = False) -> Cohort:
+        """Read the table, decode what the cache lacks, refuse or leave out bad images; once.
+
+        Raises
+        ------
+        ConfigError, DataError
+            Before anything is trained.
+        """
+        if self._cohort is None:
+            cohort = build_cohort(self.config)
+            cache = open_cache(
+                list(cohort.table["image_path"]),
+                all_paths=list(cohort.all_images),
+                image=self.config.image,
+                cache_dir=self.config.cache_dir,
+                progress=progress,
+            )
+            if cache.bad:
+                cohort, cache = self._without_bad(cohort, cache)
+            leaks = audit_leakage(cohort.table, cache.content_hash)
+            if not leaks.clean:
+                raise DataError(f"data={self.config.name}: {leaks.describe()}")
+            self._cohort, self._cache = cohort, cache
+        return self._cohort
+
+    def _without_bad(self, cohort: Cohort, cache: ImageCache) -> tuple[Cohort, ImageCache]:
+        reasons = [f"{path}: {reason}" for path, reason in cache.bad]
+        if self.config.on_bad_image == "refuse":
+            raise DataError(
+                f"{len(reasons):,} of {len(cohort.table):,} images cannot be used:\n"
+                f"{bullet_list(reasons, limit=50)}\n"
+                "Restore them, or leave them out with data.on_bad_image=skip."
+            )
+        good = cache.rows >= 0
+        kept = replace(
+            cache,
+            rows=cache.rows[good],
+            content_hash=cache.content_hash[good],
+            source_shape=cache.source_shape[good],
+            bad=(),
+        )
+        return leave_out(cohort, ~good, "missing or unreadable image"), kept
+
+    @property
+    def cohort(self) -> Cohort:
+        return self.prepare()
+
+    @property
+    def cache(self) -> ImageCache:
+        self.prepare()
+        assert self._cache is not None  # set together with the cohort
+        return self._cache
+
+    @property
+    def labels(self) -> LabelSpace:
+        return self.cohort.labels
+
+    def label_counts(self) -> LabelCounts:
+        """Return the label counts of the training images, for weights."""
+        positives, negatives = self.cohort.label_counts("train")
+        return LabelCounts(torch.from_numpy(positives), torch.from_numpy(negatives))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("val", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test", shuffle=False)
+
+    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
+        cohort = self.cohort
+        world_size = self.trainer.world_size if self.trainer else 1
+        if shuffle and self.config.batch_size % world_size:
+            raise DataError(
+                f"data.batch_size={self.config.batch_size} cannot be shared evenly by {world_size} "
+                f"devices; use a multiple of {world_size}"
+            )
+        sampler = BatchSampler(
+            cohort.rows(split),
+            batch_size=self.config.batch_size,
+            seed=self.seed,
+            shuffle=shuffle,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world_size,
+        )
+        dataset = RadiographDataset(
+            self.cache,
+            self.cache.rows,
+            label_array(cohort.table, cohort.labels),
+            sample_keys(cohort.table["sample_id"]),
+            self.augmentation if shuffle else None,
+        )
+        return DataLoader(
+            dataset,
+            sampler=sampler,  # type: ignore[arg-type]  # yields whole batches
+            batch_size=None,
+            num_workers=self.config.workers,
+            persistent_workers=self.config.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

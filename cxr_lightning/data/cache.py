@@ -1,0 +1,272 @@
+"""Decoded, resized 8-bit pictures of a data set in one memory-mapped file.
+
+A cache is a folder of its own for each data set (the folder of its images and the sorted list of
+their paths), image size, fit, and version of the decoder:
+
+- ``pixels.u8``: uint8 of shape (images, size, size). A slot for every picture of the data set, in a
+  sparse file: a run on a few patients fills what it needs, takes no more room, and shares it.
+- ``entries.npy``: a record a slot: status, the source file's size and time, a hash of its pixels.
+- ``bad.json``: why a slot could not be filled. ``cache.json``: for people.
+
+A record says "filled" only once the slot's pixels are on the disk, so a run killed at any moment
+loses a second or so of work. A file whose size or time changed is decoded again. One process
+builds at a time; others wait for it and use what it made. Readers take no lock.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cxr_lightning.config.schema import ImageConfig
+from cxr_lightning.data.cache_files import BAD, EMPTY, FILLED, CacheFiles, decoder_versions, flush
+from cxr_lightning.data.decode_pool import Job, Outcome, decode_into_slots
+from cxr_lightning.data.images import UnreadableImage, read_image
+
+__all__ = ["ImageCache", "default_cache_dir", "open_cache"]
+
+COMMIT_SECONDS = 1.0  # how much work a kill can cost
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """The pictures of one run in a cache; cheap to pickle, as every process maps the file itself.
+
+    Attributes
+    ----------
+    folder : where the cache is.
+    shape : (images of the data set, size, size).
+    rows : int64 of shape (n,), the slot of each path that was asked for, in that order; -1 where it
+        is bad.
+    content_hash : uint64 of shape (n,), equal for files whose decoded pixels are equal, at full
+        resolution and whatever their format; 0 where bad.
+    source_shape : int64 of shape (n, 2), height and width before resizing; 0 where bad.
+    bad : (path, reason) of each path that is missing or unreadable.
+    decoded : how many pictures this call had to decode.
+    """
+
+    folder: Path
+    shape: tuple[int, int, int]
+    rows: NDArray[np.int64]
+    content_hash: NDArray[np.uint64]
+    source_shape: NDArray[np.int64]
+    bad: tuple[tuple[Path, str], ...]
+    decoded: int
+
+    def read(self, rows: NDArray[np.integer] | Sequence[int]) -> NDArray[np.uint8]:
+        """Copy slots out of the cache: uint8 of shape (len(rows), size, size)."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and rows.min() < 0:
+            raise IndexError("row -1 is that of a bad picture; ask for the rows that are not")
+        return np.asarray(self._pixels[rows])
+
+    @property
+    def _pixels(self) -> NDArray[np.uint8]:
+        mapped: NDArray[np.uint8] | None = self.__dict__.get("_mapped")
+        if mapped is None:
+            file = np.memmap(self.folder / "pixels.u8", np.uint8, "r", shape=self.shape)
+            mapped = np.asarray(file)  # memmap's own indexing is slower
+            self.__dict__["_mapped"] = mapped
+        return mapped
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_mapped"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def open_cache(
+    paths: Sequence[Path | str],
+    *,
+    all_paths: Sequence[Path | str] | None = None,
+    image: ImageConfig,
+    cache_dir: Path | None = None,
+    processes: int | None = None,
+    progress: bool = True,
+) -> ImageCache:
+    """Open the cache that holds `paths`, after decoding those of them that it lacks.
+
+    Parameters
+    ----------
+    paths : the pictures that are needed now.
+    all_paths : every picture of the data set, of which `paths` are some; None: the same. Runs that
+        give the same ones share a cache.
+    image : size and fit; mean and std do not matter here.
+    cache_dir : folder of all caches; None: see :func:`default_cache_dir`.
+    processes : decoding processes; None: one for each available CPU.
+    progress : show a progress bar and messages on stderr.
+
+    Bad pictures do not raise: they are listed in the result, so that the caller can refuse all of
+    them at once. A file that cannot be decoded is tried again when it, or an installed decoder,
+    changes; one that is missing or not permitted, every time.
+
+    Raises
+    ------
+    DataError where the cache cannot be written, or would not fit on the disk.
+    """
+    wanted = [_absolute(path) for path in paths]
+    whole = wanted if all_paths is None else [_absolute(path) for path in all_paths]
+    files = CacheFiles.locate(whole, image, cache_dir or default_cache_dir())
+    slots = files.slots(wanted)
+    console = Console(stderr=True, quiet=not progress)
+
+    unique, first = np.unique(slots, return_index=True)
+    sources = [wanted[index] for index in first]
+    needed = _Needed(unique, sources, _signatures(sources), decoder_versions())
+    missing = np.flatnonzero(needed.signatures[:, 0] < 0)
+    absent = {int(unique[i]): _reason(sources[i]) for i in missing}
+    decoded = 0
+    if needed.stale(files.entries() if files.exist() else None).size:
+        with files.writing(console):
+            files.create_if_missing()
+            stale = needed.stale(files.entries())
+            if stale.size:  # else: another process has just built it
+                absent |= _build(files, needed, stale, image, processes, console)
+                decoded = stale.size
+    return _result(files, wanted, slots, absent, decoded)
+
+
+def default_cache_dir() -> Path:
+    """``cxr_lightning`` in the user's cache folder: $XDG_CACHE_HOME, else ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "cxr_lightning"
+
+
+@dataclass(frozen=True)
+class _Needed:
+    """What a run needs: slots (n,), their files, and (size, mtime_ns) of shape (n, 2), -1 absent."""
+
+    slots: NDArray[np.int64]
+    sources: list[str]
+    signatures: NDArray[np.int64]
+    decoders: int
+
+    def stale(self, entries: NDArray[Any] | None) -> NDArray[np.int64]:
+        """Positions in `slots` of the files that are there and must be decoded."""
+        present = self.signatures[:, 0] >= 0
+        if entries is None:
+            return np.flatnonzero(present)
+        held = entries[self.slots]
+        same = (held["size"] == self.signatures[:, 0]) & (held["mtime_ns"] == self.signatures[:, 1])
+        known = (held["status"] == BAD) & (held["decoders"] == self.decoders)
+        return np.flatnonzero(present & ~(same & ((held["status"] == FILLED) | known)))
+
+
+def _build(
+    files: CacheFiles,
+    needed: _Needed,
+    stale: NDArray[np.int64],
+    image: ImageConfig,
+    processes: int | None,
+    console: Console,
+) -> dict[int, str]:
+    """Decode the stale files and return the reasons of failures that are not kept."""
+    entries = files.entries(writable=True)
+    slots = needed.slots[stale]
+    files.check_free_space(int((entries["status"][slots] == EMPTY).sum()))
+    entries["status"][slots] = EMPTY  # from here to its commit, nobody trusts what is in a slot
+    flush(entries)
+    position = dict(zip(slots.tolist(), stale.tolist(), strict=True))
+    jobs = [Job(slot, needed.sources[at]) for slot, at in position.items()]
+    passing: dict[int, str] = {}
+    started = committed = time.monotonic()
+    waiting: list[Outcome] = []
+    outcomes = decode_into_slots(jobs, files.pixels, image, processes)
+
+    def commit() -> None:
+        kept = [outcome for outcome in waiting if not outcome.passing]
+        signatures = needed.signatures[[position[outcome.slot] for outcome in kept]]
+        files.commit(entries, kept, signatures, needed.decoders)
+        waiting.clear()
+
+    try:
+        with _progress(console) as bar:
+            task = bar.add_task("Decoding images", total=len(jobs))
+            for outcome in outcomes:
+                waiting.append(outcome)
+                if outcome.passing:
+                    passing[outcome.slot] = str(outcome.reason)
+                bar.advance(task)
+                if time.monotonic() - committed > COMMIT_SECONDS:
+                    commit()
+                    committed = time.monotonic()
+    finally:  # also on Ctrl-C: what is decoded is kept
+        outcomes.close()
+        commit()
+    seconds = time.monotonic() - started
+    console.print(f"Decoded {len(jobs):,} images in {seconds:.1f} s into {files.folder}")
+    return passing
+
+
+def _result(
+    files: CacheFiles,
+    wanted: list[str],
+    slots: NDArray[np.int64],
+    absent: dict[int, str],
+    decoded: int,
+) -> ImageCache:
+    # no files: none of the pictures is there
+    entries = files.entries()[slots] if files.exist() else files.no_entries(len(slots))
+    good = (entries["status"] == FILLED) & ~np.isin(slots, list(absent))
+    reasons = files.reasons() | absent
+    bad = tuple(
+        (Path(wanted[i]), reasons.get(int(slots[i]), "changed while it was read"))
+        for i in np.flatnonzero(~good)
+    )
+    return ImageCache(
+        folder=files.folder,
+        shape=files.shape,
+        rows=np.where(good, slots, -1),
+        content_hash=np.where(good, entries["content_hash"], 0).astype(np.uint64),
+        source_shape=np.stack([entries["height"], entries["width"]], 1)
+        * good[:, None].astype(np.int64),
+        bad=bad,
+        decoded=decoded,
+    )
+
+
+def _absolute(path: Path | str) -> str:
+    text = os.fspath(path)
+    plain = text.startswith("/") and "//" not in text and "/." not in text
+    return text if plain else os.path.abspath(text)
+
+
+def _signatures(paths: list[str]) -> NDArray[np.int64]:
+    """Size and time of each file, of shape (n, 2); -1 where there is no file."""
+    signatures = np.full((len(paths), 2), -1, np.int64)
+    for index, path in enumerate(paths):
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        signatures[index] = status.st_size, status.st_mtime_ns
+    return signatures
+
+
+def _reason(path: str) -> str:
+    try:
+        read_image(path)
+    except UnreadableImage as error:
+        return error.reason
+    return "appeared while the cache was opened"
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console.quiet,
+    )

@@ -1,0 +1,192 @@
+"""From a data set's files to the cohort of a run: read, select, split, validate, and count each step."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.labels import LabelSpace
+from cxr_lightning.studies import (
+    SPLITS,
+    audit_leakage,
+    fingerprint,
+    label_array,
+    split_by_patient,
+    validate_studies,
+)
+
+__all__ = ["Cohort", "FlowStep", "build_cohort", "leave_out"]
+
+StudyReader = Callable[[DataConfig], tuple[pd.DataFrame, LabelSpace]]
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One step of the flow diagram: what was left out, why, and how many images remain."""
+
+    reason: str
+    left_out: int
+    images: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The images of a run.
+
+    Attributes
+    ----------
+    table
+        The study table, validated and split; rows are numbered from 0.
+    labels
+        The label columns, in the order of the network's outputs.
+    flow
+        How the table came about, step by step.
+    all_images
+        Every image path of the data set, also of rows left out: the cache is laid out over these, so
+        that runs on different parts of a data set share it.
+    fingerprint
+        Hash of ids, labels and splits.
+    """
+
+    table: pd.DataFrame
+    labels: LabelSpace
+    flow: tuple[FlowStep, ...]
+    all_images: tuple[str, ...]
+    fingerprint: str
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the row numbers of a split, int64, ascending."""
+        return np.flatnonzero((self.table["split"] == split).to_numpy())
+
+    def label_counts(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return positives and negatives per label of a split (float64; unknown in neither)."""
+        values = label_array(self.table.iloc[self.rows(split)], self.labels).astype(np.float64)
+        return np.nansum(values, axis=0), np.nansum(1 - values, axis=0)
+
+
+def build_cohort(config: DataConfig) -> Cohort:
+    """Read a data set and bring it to the cohort that a configuration describes.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Everything that is wrong with a table, a list or a choice.
+    """
+    reader: StudyReader = importlib.import_module(f"cxr_lightning.data.{config.name}").read_studies
+    studies, labels = reader(config)
+    studies = studies.reset_index(drop=True)
+    all_images = tuple(studies["image_path"])
+    flow = [_step("in the data set", 0, studies)]
+    for select in (_select_views, _select_patients):
+        before = len(studies)
+        reason, studies = select(studies, config)
+        if reason:
+            flow.append(_step(reason, before - len(studies), studies))
+    if studies.empty:
+        raise DataError("no image is left:\n" + "\n".join(_describe(step) for step in flow))
+    studies = _split(studies, config, labels).reset_index(drop=True)
+    validate_studies(studies, labels, source=f"data={config.name}")
+    leaks = audit_leakage(studies)
+    if not leaks.clean:
+        raise DataError(f"data={config.name}: {leaks.describe()}")
+    return Cohort(studies, labels, tuple(flow), all_images, fingerprint(studies, labels))
+
+
+def leave_out(cohort: Cohort, bad: np.ndarray, reason: str) -> Cohort:
+    """Return the cohort without some rows, counted as a step of the flow.
+
+    Parameters
+    ----------
+    bad : bool array of shape (rows,)
+        The rows to leave out.
+    """
+    table = cohort.table.loc[~bad].reset_index(drop=True)
+    validate_studies(table, cohort.labels, source=f"after leaving out {reason}")
+    step = _step(reason, int(bad.sum()), table)
+    return replace(
+        cohort,
+        table=table,
+        flow=(*cohort.flow, step),
+        fingerprint=fingerprint(table, cohort.labels),
+    )
+
+
+def _step(reason: str, left_out: int, studies: pd.DataFrame) -> FlowStep:
+    return FlowStep(reason, left_out, len(studies), studies["patient_id"].nunique())
+
+
+def _describe(step: FlowStep) -> str:
+    return f"  {step.reason}: {step.left_out:,} left out, {step.images:,} images remain"
+
+
+def _select_views(studies: pd.DataFrame, config: DataConfig) -> tuple[str, pd.DataFrame]:
+    if config.views is None:
+        return "", studies
+    return f"view is not {' or '.join(config.views)}", studies[studies["view"].isin(config.views)]
+
+
+def _select_patients(studies: pd.DataFrame, config: DataConfig) -> tuple[str, pd.DataFrame]:
+    if config.max_patients is None:
+        return "", studies
+    patients = np.sort(studies["patient_id"].unique())
+    if len(patients) <= config.max_patients:
+        return "", studies
+    chosen = _draw(studies, patients, config)
+    return f"beyond max_patients={config.max_patients}", studies[studies["patient_id"].isin(chosen)]
+
+
+def _draw(studies: pd.DataFrame, patients: np.ndarray, config: DataConfig) -> np.ndarray:
+    generator = np.random.default_rng(config.split_seed)
+    lists = studies.groupby("patient_id", sort=True)["split"].first().to_numpy()
+    names, sizes = np.unique(lists, return_counts=True)
+    # Each published list keeps its share of patients, and at least one.
+    shares = np.maximum(1, np.round(config.max_patients * sizes / sizes.sum())).astype(int)
+    drawn = [
+        generator.permutation(patients[lists == name])[:share]
+        for name, share in zip(names, shares, strict=True)
+    ]
+    return np.concatenate(drawn)
+
+
+def _split(studies: pd.DataFrame, config: DataConfig, labels: LabelSpace) -> pd.DataFrame:
+    """Cut what no list has decided: all three splits, or validation from "train_val"."""
+    given = studies["split"]
+    if config.split == "patient" or (given == "").all():
+        if config.split == "official":
+            raise ConfigError(
+                f"data={config.name} has no official split; use data.split=patient"
+            )
+        fractions = {
+            "train": 1 - config.val_fraction - config.test_fraction,
+            "val": config.val_fraction,
+            "test": config.test_fraction,
+        }
+        return split_by_patient(studies, fractions, labels=labels, seed=config.split_seed)
+    undecided = given == "train_val"
+    if not undecided.any():
+        return studies
+    fractions = {"train": 1 - config.val_fraction, "val": config.val_fraction}
+    cut = split_by_patient(studies[undecided], fractions, labels=labels, seed=config.split_seed)
+    return studies.assign(split=given.where(~undecided, cut["split"]))
+
+
+def split_counts(cohort: Cohort) -> pd.DataFrame:
+    """Return images, patients and positives per label of each split: a column per split."""
+    table = cohort.table
+    columns = {}
+    for split in SPLITS:
+        part = table[table["split"] == split]
+        positives, _ = cohort.label_counts(split)
+        columns[split] = {
+            "images": len(part),
+            "patients": part["patient_id"].nunique(),
+            **dict(zip(cohort.labels.names, positives.round().astype(int), strict=True)),
+        }
+    return pd.DataFrame(columns)

@@ -1,0 +1,80 @@
+"""Batches from the cache: pixels, targets and rows, a function of addresses alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from cxr_lightning.data.cache import ImageCache
+from cxr_lightning.data.sampler import Address
+from cxr_lightning.data.transforms import Augmentation
+
+__all__ = ["Batch", "RadiographDataset"]
+
+
+class Batch(TypedDict):
+    """What a step gets.
+
+    image : uint8 of shape (batch, 1, size, size), grey
+    target : float32 of shape (batch, labels), 1, 0 or NaN (unknown)
+    row : int64 of shape (batch,), rows of the study table
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+    row: torch.Tensor
+
+
+class RadiographDataset(Dataset[Batch]):
+    """Whole batches by their addresses; the loader is given lists of addresses and collates nothing.
+
+    Parameters
+    ----------
+    cache
+        Decoded images.
+    slots : int64 array of shape (rows,)
+        Slot of each row's image in the cache.
+    targets : float32 array of shape (rows, labels)
+    keys : uint64 array of shape (rows,)
+        Keys of the samples' random streams.
+    augmentation
+        Applied to each image, or None.
+    """
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        slots: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.float32],
+        keys: npt.NDArray[np.uint64],
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.cache = cache
+        self.slots = slots
+        self.targets = targets
+        self.keys = keys
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __getitem__(self, addresses: Sequence[Address]) -> Batch:
+        rows = np.array([row for _, row in addresses], dtype=np.int64)
+        images = self.cache.read(self.slots[rows])
+        if self.augmentation is not None:
+            images = np.stack(
+                [
+                    self.augmentation(image, epoch=epoch, key=self.keys[row])
+                    for image, (epoch, row) in zip(images, addresses, strict=True)
+                ]
+            )
+        return Batch(
+            image=torch.from_numpy(images)[:, None],
+            target=torch.from_numpy(self.targets[rows]),
+            row=torch.from_numpy(rows),
+        )

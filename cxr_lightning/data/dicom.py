@@ -1,0 +1,206 @@
+"""DICOM to a grey picture as it is meant to be seen.
+
+The steps and their order are those of PS3.4 annex N.2 (the grayscale transformation sequence):
+stored value -> modality LUT or rescale -> VOI LUT or window -> MONOCHROME1 inversion. They act on
+single values, so they are computed once for every possible stored value and applied as a table.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import get_expected_length, pixel_array
+from pydicom.uid import (
+    UID,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
+
+from cxr_lightning.data.dicom_display import display_values, padding_value
+from cxr_lightning.data.images import spread_to_uint8, to_grey
+from cxr_lightning.data.unreadable import UnreadableImage
+
+__all__ = ["dicom_to_grey", "read_dicom"]
+
+END_OF_IMAGE = b"\xff\xd9"
+JPEG_FAMILY = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+
+
+def read_dicom(source: Path | str | BinaryIO) -> NDArray[np.uint8]:
+    """Read a single-frame DICOM file as a contiguous uint8 array of shape (Rows, Columns).
+
+    See :func:`dicom_to_grey` for what is done to the pixels.
+
+    Raises
+    ------
+    UnreadableImage, with a short reason.
+    """
+    path = Path(source) if isinstance(source, str | Path) else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about tags that do not matter here
+            try:
+                dataset = dcmread(source, force=True)
+            except OSError as error:
+                raise UnreadableImage(f"cannot be read ({error.strerror or error})") from error
+            except Exception as error:  # pydicom documents no common base of its parser's errors
+                raise UnreadableImage(f"damaged DICOM: {_brief(error)}") from error
+            return dicom_to_grey(dataset)
+    except UnreadableImage as error:
+        raise UnreadableImage(error.reason, path, error.passing) from error
+
+
+def dicom_to_grey(dataset: Dataset) -> NDArray[np.uint8]:
+    """Turn the pixels of a dataset into what a viewer shows first; the dataset is not changed.
+
+    - Bits above Bits Stored (overlays, garbage) are ignored; signed pixels keep their sign.
+    - Modality LUT or rescale, then the first VOI LUT, else the first usable window (LINEAR,
+      LINEAR_EXACT or SIGMOID, PS3.3 C.11.2), else the range of the pixels without their padding
+      value. Pixels of at most 8 bits without either keep their whole range instead, so that 8-bit
+      pictures come out unchanged.
+    - MONOCHROME1 is inverted last. Pixels that equal the padding value are black.
+    - Colour (secondary captures) becomes Rec. 601 luma, without modality or VOI steps.
+
+    Compressed pixels are tried with every installed decoder (gdcm, pylibjpeg, Pillow) in turn.
+
+    Raises
+    ------
+    UnreadableImage for data without pixels, multi-frame data, palettes, and pixels that no decoder
+    accepts.
+    """
+    interpretation = _check_is_picture(dataset)
+    pixels = _decode_pixels(dataset)
+    if pixels.ndim == 3:
+        if pixels.dtype != np.uint8:
+            pixels = spread_to_uint8(pixels, 0, 2**dataset.BitsStored - 1)
+        return to_grey(pixels)
+    bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
+    stored = _stored_values(pixels, bits, int(dataset.BitsAllocated), signed)
+    padding = padding_value(dataset, bits, signed)
+    display = display_values(dataset, stored, padding)
+    if bits <= 16:
+        lowest = -(2 ** (bits - 1)) if signed else 0
+        grey = display(np.arange(lowest, lowest + 2**bits))[stored.astype(np.int32) - lowest]
+    else:
+        grey = display(stored)
+    if interpretation == "MONOCHROME1":
+        grey = 255 - grey
+    if padding is not None:
+        grey[stored == padding] = 0
+    return np.ascontiguousarray(grey)
+
+
+def _check_is_picture(dataset: Dataset) -> str:
+    """Return the photometric interpretation, or say why there is no single picture."""
+    if not len(dataset) and getattr(dataset, "file_meta", None):
+        raise UnreadableImage("truncated DICOM")  # pydicom gives up on all of a file cut in pixels
+    if "Rows" not in dataset and "SOPClassUID" not in dataset:
+        raise UnreadableImage("not an image: no DICOM elements of one in it")
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        raise UnreadableImage("DICOM with floating-point pixels")
+    if "PixelData" not in dataset:
+        raise UnreadableImage("DICOM without pixel data")
+    frames = dataset.get("NumberOfFrames") or 1
+    if int(frames) > 1:
+        raise UnreadableImage(f"multi-frame DICOM with {frames} frames")
+    needed = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+    if missing := [name for name in needed if dataset.get(name) is None]:
+        raise UnreadableImage(f"DICOM without {', '.join(missing)}")
+    interpretation = str(dataset.get("PhotometricInterpretation", "")).strip().upper()
+    samples = int(dataset.get("SamplesPerPixel", 1))
+    monochrome = interpretation in ("MONOCHROME1", "MONOCHROME2") and samples == 1
+    colour = interpretation.startswith(("RGB", "YBR")) and samples == 3
+    if not (monochrome or colour):
+        raise UnreadableImage(
+            f"DICOM with {interpretation or 'unnamed'} pixels of {samples} samples"
+        )
+    return interpretation
+
+
+def _decode_pixels(dataset: Dataset) -> NDArray[Any]:
+    """Return (Rows, Columns) as stored, or (Rows, Columns, 3) in R, G, B."""
+    meta = getattr(dataset, "file_meta", None)
+    syntax = meta.get("TransferSyntaxUID") if meta is not None else None
+    if syntax is None:  # a file without its meta header, read as the standard's default
+        dataset = _with_syntax(dataset)
+        syntax = ImplicitVRLittleEndian
+    _check_complete(dataset, syntax)
+    try:
+        with warnings.catch_warnings(), _quiet_stderr(syntax.is_compressed):
+            warnings.simplefilter("ignore")
+            pixels = pixel_array(dataset)
+    except Exception as error:  # plug-ins raise what they like
+        name = syntax.name if syntax.is_compressed else "uncompressed"
+        reason = f"DICOM whose {name} pixels cannot be decoded: {_brief(error)}"
+        raise UnreadableImage(reason) from error
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # big-endian files stay so
+
+
+def _check_complete(dataset: Dataset, syntax: UID) -> None:
+    """Refuse pixels that end early: the decoders of JPEG-LS and JPEG lossless fill the rest."""
+    if not syntax.is_compressed:
+        expected = get_expected_length(dataset)
+        if len(dataset.PixelData) < expected:
+            found = f"{len(dataset.PixelData):,} of {expected:,} bytes of pixels"
+            raise UnreadableImage(f"truncated DICOM: {found}")
+    elif syntax in JPEG_FAMILY:
+        try:
+            frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        except Exception as error:  # struct.error, ValueError, StopIteration, ...
+            raise UnreadableImage("DICOM with damaged pixel fragments") from error
+        if END_OF_IMAGE not in frame[-16:]:  # padding may follow the marker
+            raise UnreadableImage("truncated DICOM: no end of its compressed image")
+
+
+def _with_syntax(dataset: Dataset) -> Dataset:
+    copy = Dataset(dataset)
+    copy.file_meta = FileMetaDataset()
+    copy.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return copy
+
+
+def _stored_values(pixels: NDArray[Any], bits: int, allocated: int, signed: bool) -> NDArray[Any]:
+    """Drop what lies above the stored bits, keeping the sign."""
+    if bits >= pixels.dtype.itemsize * 8 or bits >= allocated:
+        return pixels
+    unsigned = pixels.view(f"u{pixels.dtype.itemsize}") & (2**bits - 1)
+    sign = 2 ** (bits - 1)
+    return np.asarray((unsigned.astype(np.int64) ^ sign) - sign if signed else unsigned)
+
+
+def _brief(error: BaseException) -> str:
+    """One line of at most 200 characters; pydicom lists one decoder's reason per line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextmanager
+def _quiet_stderr(wanted: bool) -> Iterator[None]:
+    """Send file descriptor 2 nowhere: gdcm and the JPEG libraries print what they also raise."""
+    if not wanted:
+        yield
+        return
+    with _stderr_lock:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)

@@ -1,0 +1,258 @@
+"""NIH ChestX-ray14: 112,120 frontal radiographs of 30,805 patients with 14 findings from reports.
+
+Wang et al., "ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks", CVPR 2017. Provider:
+NIH Clinical Center, https://nihcc.app.box.com/v/ChestXray-NIHCC. Every release is read: the 2017 and
+2020 tables, the Kaggle sample's `sample_labels.csv`, gzipped tables, flat and nested image folders.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.errors import ConfigError, DataError, bullet_list
+from cxr_lightning.labels import LabelSpace
+
+__all__ = ["LABELS", "NO_FINDING", "Config", "read_boxes", "read_studies"]
+
+LABELS = LabelSpace(
+    (
+        "Atelectasis",
+        "Cardiomegaly",
+        "Effusion",
+        "Infiltration",
+        "Mass",
+        "Nodule",
+        "Pneumonia",
+        "Pneumothorax",
+        "Consolidation",
+        "Edema",
+        "Emphysema",
+        "Fibrosis",
+        "Pleural_Thickening",
+        "Hernia",
+    )
+)
+NO_FINDING = "No Finding"
+_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
+_WANTED = ("Image Index", "Finding Labels", "Patient ID", "Patient Age")
+_LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+
+
+class Config(DataConfig):
+    """NIH ChestX-ray14."""
+
+    root: Path | None = Field(
+        None, description="Folder with Data_Entry_2017.csv (or sample_labels.csv) and the images."
+    )
+    split: Literal["official", "patient"] = Field(
+        "official",
+        description="official: test_list.txt is the test set and validation is cut from "
+        "train_val_list.txt by patient; patient: all three are cut anew.",
+    )
+
+
+def read_studies(config: DataConfig) -> tuple[pd.DataFrame, LabelSpace]:
+    """Read the table, the image paths and, for ``split=official``, the lists.
+
+    Returns
+    -------
+    DataFrame
+        Every image of the table; `split` is "train_val", "test" or "" (no list used).
+    LabelSpace
+        The chosen labels (by default the 14 findings; `No Finding` may be one of them).
+
+    Raises
+    ------
+    DataError
+        Missing files and columns, unknown findings, duplicate images, lists that contradict the
+        table or each other: everything of a file at once.
+    """
+    if config.root is None:
+        raise ConfigError("data.root: required; the folder with Data_Entry_2017.csv and the images")
+    root = config.root
+    if not root.is_dir():
+        raise ConfigError(f"data.root={root}: there is no such folder")
+    labels = LABELS.choose(config.labels, also=(NO_FINDING,))
+    file = _find_table(root)
+    raw = _read_table(file)
+    studies = pd.DataFrame(
+        {
+            "sample_id": raw["Image Index"],
+            "image_path": raw["Image Index"].map(_image_paths(root)),
+            "patient_id": raw["Patient ID"].astype(str),
+            "study_id": raw["Image Index"].str.rsplit(".", n=1).str[0],
+            "view": _views(raw),
+            "split": "",
+            "age_years": _ages(raw["Patient Age"]),
+            "sex": _sexes(raw),
+        }
+    )
+    # A path that is not on disk is reported with the other bad images, not guessed.
+    studies["image_path"] = studies["image_path"].fillna(
+        str(root / "images") + os.sep + studies["sample_id"]
+    )
+    for name, values in _findings(raw["Finding Labels"], labels, file).items():
+        studies[name] = values
+    if config.split == "official":
+        studies["split"] = _official_split(studies["sample_id"], studies["patient_id"], root)
+    return studies, labels
+
+
+def _find_table(root: Path) -> Path:
+    for name in _TABLES:
+        for file in (root / name, root / f"{name}.gz"):
+            if file.is_file():
+                return file
+    raise DataError(f"{root}: no table of findings; looked for {', '.join(_TABLES)} (also .gz)")
+
+
+def _read_table(file: Path) -> pd.DataFrame:
+    try:
+        raw = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{file}: not a readable CSV table: {error}") from None
+    raw = raw.rename(columns=str.strip)
+    if missing := [name for name in _WANTED if name not in raw.columns]:
+        raise DataError(
+            f"{file}: missing column(s) {', '.join(missing)}; it has: {', '.join(raw.columns)}"
+        )
+    problems = []
+    twice = raw["Image Index"].duplicated(keep=False)
+    if twice.any():
+        lines = [f"line {row + 2}: {name}" for row, name in raw.loc[twice, "Image Index"].items()]
+        problems.append(f"images listed more than once:\n{bullet_list(lines)}")
+    for column in ("Image Index", "Patient ID"):
+        blank = raw[column].str.strip() == ""
+        if blank.any():
+            lines = [f"line {row + 2}" for row in raw.index[blank]]
+            problems.append(f"{column} is empty:\n{bullet_list(lines)}")
+    if problems:
+        raise DataError(f"{file}: " + "\n".join(problems))
+    return raw
+
+
+def _image_paths(root: Path) -> dict[str, str]:
+    """Map file names to paths: flat in `root`, in `images`, or in `images_001/images` and so on."""
+    folders = [root, root / "images"]
+    for nested in sorted(root.glob("images*")):
+        folders += [nested, nested / "images"]
+    paths: dict[str, str] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.lower().endswith((".png", ".jpg", ".jpeg")):
+                    paths.setdefault(entry.name, entry.path)
+    return paths
+
+
+def _views(raw: pd.DataFrame) -> pd.Series:
+    if "View Position" not in raw:
+        return pd.Series("UNKNOWN", index=raw.index)
+    view = raw["View Position"].str.strip().str.upper()
+    return view.where(view.isin(("PA", "AP")), "UNKNOWN")
+
+
+def _sexes(raw: pd.DataFrame) -> pd.Series:
+    for column in ("Patient Gender", "Patient Sex"):
+        if column in raw:
+            sex = raw[column].str.strip().str.upper()
+            return sex.where(sex.isin(("M", "F")), "UNKNOWN")
+    return pd.Series("UNKNOWN", index=raw.index)
+
+
+def _ages(text: pd.Series) -> pd.Series:
+    """Return ages in years: "058Y", "012M" and "030D" of the Kaggle sample too.
+
+    The 2017 table holds ages up to 414; over 100 they are unknown, not clipped.
+    """
+    parts = text.str.strip().str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$")
+    unit = parts[1].map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
+    age = pd.to_numeric(parts[0]) * unit
+    return age.where(age <= 100).astype(np.float64)
+
+
+def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.ndarray]:
+    known = {*LABELS.names, NO_FINDING}
+    # Few hundred distinct combinations stand for all rows: parse each one once.
+    codes, combinations = pd.factorize(text)
+    sets = [{word.strip() for word in combination.split("|")} for combination in combinations]
+    if unknown := set().union(*sets) - known:
+        rows = np.flatnonzero(np.isin(codes, [i for i, s in enumerate(sets) if s & unknown]))
+        lines = [f"line {row + 2}: {text.iat[row]!r}" for row in rows]
+        raise DataError(
+            f"{file}: unknown finding(s) {', '.join(map(repr, sorted(unknown)))}:\n"
+            f"{bullet_list(lines)}\nKnown: {', '.join(sorted(known))}"
+        )
+    return {
+        name: np.array([name in found for found in sets], dtype=np.float32)[codes]
+        for name in labels.names
+    }
+
+
+def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.ndarray:
+    lists = {split: _read_list(root, name) for split, name in _LISTS.items()}
+    split = np.full(len(samples), "", dtype=object)
+    for name, listed in lists.items():
+        split[samples.isin(listed).to_numpy()] = name
+    problems = []
+    if both := sorted(lists["train_val"] & lists["test"]):
+        problems.append(f"{len(both)} image(s) on both lists:\n{bullet_list(both)}")
+    crossing = sorted(
+        set(patients[split == "train_val"]) & set(patients[split == "test"]), key=lambda p: p.zfill(9)
+    )
+    if crossing:
+        problems.append(f"{len(crossing)} patient(s) on both lists:\n{bullet_list(crossing)}")
+    for name, listed in lists.items():
+        if absent := sorted(listed - set(samples)):
+            problems.append(
+                f"{_LISTS[name]} names {len(absent)} image(s) that the table lacks:\n"
+                f"{bullet_list(absent)}"
+            )
+    unlisted = samples[split == ""]
+    if len(unlisted):
+        problems.append(
+            f"{len(unlisted)} image(s) of the table are on neither list:\n{bullet_list(unlisted)}"
+        )
+    if problems:
+        problems.append("Correct the lists, or use data.split=patient, which does not need them.")
+        raise DataError(f"{root}: the official lists do not fit the table\n" + "\n".join(problems))
+    return split
+
+
+def _read_list(root: Path, name: str) -> set[str]:
+    for file in (root / name, root / f"{name}.gz"):
+        if file.is_file():
+            lines = pd.read_csv(file, header=None, dtype=str, names=["image"], skip_blank_lines=True)
+            return set(lines["image"].str.strip())
+    raise DataError(
+        f"{root / name}: missing; data.split=official needs {' and '.join(_LISTS.values())}. "
+        "Use data.split=patient for a split of your own."
+    )
+
+
+def read_boxes(root: Path) -> pd.DataFrame:
+    """Read `BBox_List_2017.csv`: boxes drawn by radiologists, in 1024-pixel space.
+
+    Returns
+    -------
+    DataFrame
+        `sample_id`, `label` (`Infiltrate` is renamed to `Infiltration`), and `x`, `y`, `width`,
+        `height` in pixels of the 1024 x 1024 image, origin at the top left.
+    """
+    for file in (root / "BBox_List_2017.csv", root / "BBox_List_2017.csv.gz"):
+        if file.is_file():
+            break
+    else:
+        raise DataError(f"{root}: no BBox_List_2017.csv (also .gz)")
+    raw = pd.read_csv(file, header=0, usecols=range(6))
+    raw.columns = pd.Index(["sample_id", "label", "x", "y", "width", "height"])
+    return raw.assign(label=raw["label"].replace({"Infiltrate": "Infiltration"}))

@@ -1,0 +1,15 @@
+"""Where files that can be made again are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_home"]
+
+
+def cache_home(chosen: Path | None = None) -> Path:
+    """Return the folder of caches: the chosen one, `$XDG_CACHE_HOME/cxr_lightning`, or under ~/.cache."""
+    if chosen is not None:
+        return chosen
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr_lightning"

@@ -1,0 +1,207 @@
+"""The results as a table, a row per label plus macro and micro, and as flat names for MLflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxr_lightning.errors import DataError, bullet_list
+from cxr_lightning.evaluation.bootstrap import DISCRIMINATION, Interval, bootstrap_discrimination
+from cxr_lightning.evaluation.decisions import confusion_counts, micro_counts, rates
+from cxr_lightning.evaluation.discrimination import macro
+from cxr_lightning.evaluation.predictions import arrays, labels_of, validate_predictions
+from cxr_lightning.evaluation.thresholds import Thresholds
+
+__all__ = ["MACRO", "MICRO", "flat_metrics", "format_table", "metric_label", "metrics_table"]
+
+MACRO, MICRO = "macro", "micro"
+AT_THRESHOLD = (
+    "f1",
+    "precision",
+    "sensitivity",
+    "specificity",
+    "accuracy",
+    "balanced_accuracy",
+    "mcc",
+)
+NOT_ALLOWED = re.compile(r"[^\w\-. :]", re.ASCII)  # by MLflow in a name; / separates our levels
+
+
+def metrics_table(
+    predictions: pd.DataFrame,
+    thresholds: Thresholds,
+    *,
+    replicates: int,
+    level: float,
+    generator: np.random.Generator,
+) -> pd.DataFrame:
+    """Score a predictions table at thresholds that were fitted on another one.
+
+    Returns
+    -------
+    DataFrame
+        Index `label`: every label in its order, then `macro` and `micro`. Columns: `images` (known
+        entries), `positives`, `prevalence`; `auroc` and `average_precision`, each with `_low`,
+        `_high` (ends of the patient-bootstrap interval) and `_undefined` (replicates left out);
+        `threshold`, `threshold_fitted`; `f1`, `precision`, `sensitivity`, `specificity`,
+        `accuracy`, `balanced_accuracy`, `mcc`; `labels_undefined`, for the macro row the number of
+        labels without AUROC. NaN where undefined. A macro entry is the mean over the labels that
+        define it (the counts: sums); micro takes all (image, label) pairs as one problem, each
+        called at its own label's threshold.
+    """
+    table = validate_predictions(predictions)
+    labels = labels_of(table)
+    if clash := [label for label in labels if label in (MACRO, MICRO)]:
+        raise DataError(
+            f"A label may not be called {' or '.join(clash)}: the results table has a row of that "
+            "name. Rename the label."
+        )
+    y_true, y_score, patients = arrays(table)
+    chosen = thresholds.select(labels)
+    intervals = bootstrap_discrimination(
+        y_true, y_score, patients, replicates=replicates, level=level, generator=generator
+    )
+    known, positives = (~np.isnan(y_true)).sum(axis=0), (y_true == 1).sum(axis=0)
+    counts = confusion_counts(y_true, y_score, chosen.array)
+    at_threshold, pooled = rates(counts), rates(micro_counts(counts))
+
+    columns: dict[str, Any] = {
+        "images": _with_totals(known, known.sum(), known.sum()),
+        "positives": _with_totals(positives, positives.sum(), positives.sum()),
+    }
+    prevalence = _share(positives, known)
+    columns["prevalence"] = _with_totals(
+        prevalence, macro(prevalence).value, _share(positives.sum(), known.sum())
+    )
+    for name in DISCRIMINATION:
+        columns |= _interval_columns(name, intervals)
+    columns["threshold"] = _with_totals(chosen.array, np.nan, np.nan)
+    columns["threshold_fitted"] = [*chosen.fitted, all(chosen.fitted), all(chosen.fitted)]
+    for name in AT_THRESHOLD:
+        values = at_threshold[name]
+        columns[name] = _with_totals(values, macro(values).value, pooled[name])
+    undefined = np.isnan(intervals["auroc"].estimate).astype(np.int64)
+    columns["labels_undefined"] = _with_totals(undefined, undefined.sum(), 0)
+    return pd.DataFrame(columns, index=pd.Index([*labels, MACRO, MICRO], name="label"))
+
+
+def _interval_columns(name: str, intervals: dict[str, Interval]) -> dict[str, NDArray[Any]]:
+    parts = [intervals[key] for key in (name, f"{name}_{MACRO}", f"{name}_{MICRO}")]
+    return {
+        f"{name}{suffix}": _with_totals(*(getattr(part, field) for part in parts))
+        for suffix, field in (
+            ("", "estimate"),
+            ("_low", "low"),
+            ("_high", "high"),
+            ("_undefined", "undefined"),
+        )
+    }
+
+
+def _with_totals(per_label: NDArray[Any], macro_value: Any, micro_value: Any) -> NDArray[Any]:
+    return np.concatenate([per_label, np.array([macro_value, micro_value], dtype=per_label.dtype)])
+
+
+def _share(part: Any, whole: Any) -> NDArray[np.float64]:
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def flat_metrics(table: pd.DataFrame, prefix: str = "test") -> dict[str, float | None]:
+    """Return the table as one flat object, ready for metrics.json and MLflow.
+
+    A label's value is `PREFIX/QUANTITY/LABEL` (`test/auroc/Effusion`, `test/auroc_low/Effusion`),
+    so that MLflow shows one section per quantity, with the labels side by side; the summaries are
+    `PREFIX/QUANTITY_macro` and `PREFIX/QUANTITY_micro`, with `_low` and `_high` behind
+    (`test/auroc_macro_low`), and `PREFIX/labels_undefined`, how many labels have no AUROC.
+    Undefined is None. Characters that MLflow refuses in a label become `_`.
+    """
+    quantities = [
+        str(name)
+        for name in table
+        if name != "threshold_fitted" and not str(name).endswith("_undefined")
+    ]
+    labels = [label for label in table.index if label not in (MACRO, MICRO)]
+    names = _metric_labels(labels)
+    flat: dict[str, float | None] = {}
+    for row in (MACRO, MICRO):
+        for quantity in quantities:
+            if quantity not in ("images", "positives", "threshold"):
+                base, end = _interval_end(quantity)
+                flat[f"{prefix}/{base}_{row}{end}"] = _none_if_nan(table.at[row, quantity])
+    flat[f"{prefix}/labels_undefined"] = float(table.at[MACRO, "labels_undefined"])
+    for quantity in quantities:
+        for label in labels:
+            flat[f"{prefix}/{quantity}/{names[label]}"] = _none_if_nan(table.at[label, quantity])
+    return flat
+
+
+def metric_label(label: str) -> str:
+    """Return the label as it stands in a metric's name."""
+    return NOT_ALLOWED.sub("_", label)
+
+
+def _metric_labels(labels: Sequence[str]) -> dict[str, str]:
+    names = {label: metric_label(label) for label in labels}
+    taken: dict[str, list[str]] = {}
+    for label, name in names.items():
+        taken.setdefault(name.casefold(), []).append(label)
+    if clash := [group for group in taken.values() if len(group) > 1]:
+        raise DataError(
+            "Labels that MLflow could not tell apart:\n"
+            f"{bullet_list(' and '.join(map(repr, group)) for group in clash)}\n"
+            "Only letters, digits, _ - . : and spaces count in a metric's name, and case does not. "
+            "Rename one of each."
+        )
+    return names
+
+
+def _interval_end(quantity: str) -> tuple[str, str]:
+    for end in ("_low", "_high"):
+        if quantity.endswith(end):
+            return quantity.removesuffix(end), end
+    return quantity, ""
+
+
+def _none_if_nan(value: Any) -> float | None:
+    number = float(value)
+    return None if np.isnan(number) else number
+
+
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as text for a terminal or a report: rounded, intervals in one cell.
+
+    Undefined is shown as an en dash; a threshold that could not be fitted carries a star.
+    """
+    rows = {}
+    for label, row in table.iterrows():
+        cells = {
+            "n": f"{row['images']:,.0f}",
+            "positive": f"{row['positives']:,.0f}",
+            "prevalence": _text(row["prevalence"], ".1%"),
+            "AUROC": _interval_text(row, "auroc"),
+            "AP": _interval_text(row, "average_precision"),
+            "threshold": _text(row["threshold"])
+            + ("" if row["threshold_fitted"] or np.isnan(row["threshold"]) else "*"),
+        }
+        titles = {"f1": "F1"}
+        for name in ("f1", "precision", "sensitivity", "specificity", "accuracy"):
+            cells[titles.get(name, name)] = _text(row[name])
+        rows[label] = cells
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
+
+
+def _text(value: float, spec: str = ".3f") -> str:
+    return "–" if np.isnan(value) else format(value, spec)
+
+
+def _interval_text(row: pd.Series, name: str) -> str:
+    text = _text(row[name])
+    if np.isnan(row[f"{name}_low"]):
+        return text
+    return f"{text} ({row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f})"

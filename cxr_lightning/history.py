@@ -1,0 +1,139 @@
+"""What happened in each epoch: a table in the run's folder, curves in MLflow, a line on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from cxr_lightning.runs import RunFolder
+
+__all__ = ["History", "read_history"]
+
+FILE = "history.csv"
+
+
+class History(Callback):
+    """Record each epoch once it is over, before its checkpoint is written.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    log_metrics
+        Called with the epoch's numbers and the epoch.
+    say
+        Called with a line of text.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        log_metrics: Callable[[dict[str, float], int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.run = run
+        self.log_metrics = log_metrics
+        self.say = say
+        self.rows: list[dict[str, float]] = []
+        self._started = self._stepped = self._waited = 0.0
+        self._images = 0
+        self._validation = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Of a resumed run: what came after the checkpoint is trained, and written, again.
+        self.rows = [row for row in read_history(self.run) if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = self._stepped = time.perf_counter()
+        self._waited = self._validation = 0.0
+        self._images = 0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._waited += time.perf_counter() - self._stepped
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._images += len(batch["row"]) * trainer.world_size
+        self._stepped = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation -= time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation += time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        training = time.perf_counter() - self._started - self._validation
+        epoch = trainer.current_epoch
+        row = {
+            "epoch": float(epoch),
+            **{name: float(value) for name, value in trainer.callback_metrics.items()},
+            **_learning_rates(trainer),
+            "time/epoch_seconds": training + self._validation,
+            "throughput/images_per_second": self._images / training,
+            "throughput/data_wait_share": self._waited / training,
+        }
+        self.rows.append(row)
+        self.run.write(FILE, _as_csv(self.rows))
+        self.log_metrics({name: value for name, value in row.items() if name != "epoch"}, epoch)
+        self.say(_line(row, trainer.max_epochs or 0))
+
+
+def _learning_rates(trainer: Trainer) -> dict[str, float]:
+    """Return the highest rate, and the lowest where layers differ."""
+    rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    if not rates:
+        return {}
+    named = {"lr": max(rates)}
+    if min(rates) != max(rates):
+        named["lr_lowest"] = min(rates)
+    return named
+
+
+def _line(row: dict[str, float], epochs: int) -> str:
+    wait = row["throughput/data_wait_share"]
+    hint = f", {wait:.0%} of it waiting for data: raise data.workers" if wait > 0.2 else ""
+    return (
+        f"epoch {row['epoch'] + 1:>3.0f}/{epochs}  train loss {_number(row, 'train/loss')}  "
+        f"val loss {_number(row, 'val/loss')}  val AUROC {_number(row, 'val/auroc_macro')}  "
+        f"{row['throughput/images_per_second']:,.0f} images/s  "
+        f"{row['time/epoch_seconds']:.1f} s{hint}"
+    )
+
+
+def _number(row: dict[str, float], name: str) -> str:
+    value = row.get(name, math.nan)
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def _as_csv(rows: list[dict[str, float]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row | {"epoch": int(row["epoch"])} for row in rows)
+    return text.getvalue()
+
+
+def read_history(run: RunFolder) -> list[dict[str, float]]:
+    """Return the epochs recorded so far, in order; none: an empty list."""
+    file = run.path / FILE
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [
+            {name: float(value) if value else math.nan for name, value in row.items()}
+            for row in csv.DictReader(lines)
+        ]

@@ -1,0 +1,1 @@
+"""Losses over known labels, one per file: `Config` beside the function and its `build`."""

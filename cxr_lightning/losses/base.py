@@ -1,0 +1,56 @@
+"""The module that training calls, whatever the loss.
+
+A loss file exposes `Config`, a function ``(logits, targets, known, **options) -> scalar``, and
+``build(config, counts) -> partial`` of that function.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxr_lightning.config.schema import LossConfig
+from cxr_lightning.losses.weights import LabelCounts
+
+__all__ = ["Loss", "build_loss"]
+
+
+class Loss(nn.Module):
+    """A loss function with its options; tensors among them move with the module."""
+
+    def __init__(self, function: partial[torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function.func
+        self.options: dict[str, Any] = {}
+        self._tensors: list[str] = []
+        for name, value in function.keywords.items():
+            if isinstance(value, torch.Tensor):
+                self.register_buffer(name, value.float(), persistent=False)
+                self._tensors.append(name)
+            else:
+                self.options[name] = value
+
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss.
+
+        Parameters
+        ----------
+        logits, targets
+            Shape (batch, labels); targets are in [0, 1], NaN where unknown.
+        """
+        known = ~targets.isnan()
+        tensors = {name: getattr(self, name) for name in self._tensors}
+        result: torch.Tensor = self.function(
+            logits.float(), targets.nan_to_num(0.0), known, **tensors, **self.options
+        )
+        return result
+
+
+def build_loss(config: LossConfig, counts: LabelCounts) -> Loss:
+    """Return the loss of a configuration, weighted by the counts of the training labels."""
+    module = importlib.import_module(f"cxr_lightning.losses.{config.name}")
+    return Loss(module.build(config, counts))

@@ -1,0 +1,169 @@
+"""The end of a run: predictions, thresholds, metrics, plots and the bundle, into folder and MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cxr_lightning import __version__
+from cxr_lightning.bundle import BundleInfo, save_bundle
+from cxr_lightning.config.schema import Config
+from cxr_lightning.data.cohort import Cohort, split_counts
+from cxr_lightning.evaluation.bootstrap import Interval
+from cxr_lightning.evaluation.plots import (
+    confusion_matrices,
+    precision_recall_curves,
+    reliability_diagrams,
+    roc_curves,
+    save_figure,
+    training_curves,
+)
+from cxr_lightning.evaluation.predictions import arrays, make_predictions, write_predictions
+from cxr_lightning.evaluation.tables import flat_metrics, metrics_table
+from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
+from cxr_lightning.history import read_history
+from cxr_lightning.models.network import Network
+from cxr_lightning.record import Record
+from cxr_lightning.terminal import SYNTHETIC, Reporter
+
+__all__ = ["SplitPredictions", "write_outcome"]
+
+
+@dataclass(frozen=True)
+class SplitPredictions:
+    """Rows (n,) of the study table, logits and targets (n, labels) of a split."""
+
+    split: str
+    rows: np.ndarray
+    logits: np.ndarray
+    targets: np.ndarray
+
+    def table(self, cohort: Cohort) -> pd.DataFrame:
+        """Return the predictions table."""
+        studies = cohort.table.iloc[self.rows]
+        return make_predictions(
+            sample_id=list(studies["sample_id"]),
+            patient_id=list(studies["patient_id"]),
+            study_id=list(studies["study_id"]),
+            split=self.split,
+            labels=cohort.labels.names,
+            y_true=self.targets,
+            logits=self.logits,
+            extra={name: list(studies[name]) for name in ("view", "sex", "age_years")},
+        )
+
+
+def write_outcome(
+    config: Config,
+    record: Record,
+    cohort: Cohort,
+    network: Network,
+    predictions: Mapping[str, SplitPredictions],
+    reporter: Reporter,
+) -> dict[str, float | None]:
+    """Evaluate the predictions and write all outputs; returns the flat metrics."""
+    run, tracker = record.run, record.tracker
+    tables = {split: one.table(cohort) for split, one in predictions.items()}
+    for split, table in tables.items():
+        tracker.log_artifact(
+            write_predictions(table, run.path / f"predictions_{split}.parquet"), "predictions"
+        )
+    y_true, y_score, _ = arrays(tables["val"])
+    thresholds = fit_thresholds(
+        y_true, y_score, cohort.labels.names, rule=config.evaluation.threshold
+    )
+    results = metrics_table(
+        tables["test"],
+        thresholds,
+        replicates=config.evaluation.replicates,
+        level=config.evaluation.level,
+        generator=np.random.default_rng(config.seed),
+    )
+    metrics = flat_metrics(results)
+    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    tracker.log_artifact(run.write("metrics.json", text))
+    tracker.log_artifact(run.write("results.csv", results.to_csv()))
+    tracker.log_metrics({name: value for name, value in metrics.items() if value is not None})
+    bundle = run.path / "bundle.safetensors"
+    save_bundle(bundle, network, _bundle_info(config, cohort, thresholds))
+    tracker.log_artifact(bundle)
+    _plots(config, record, tables["test"], thresholds, results)
+    reporter.results(results, config.evaluation.level)
+    if config.data.name == "phantom":
+        reporter.say(SYNTHETIC, style="yellow")
+    _farewell(config, record, reporter)
+    return metrics
+
+
+def _plots(
+    config: Config,
+    record: Record,
+    test: pd.DataFrame,
+    thresholds: Thresholds,
+    results: pd.DataFrame,
+) -> None:
+    y_true, y_score, _ = arrays(test)
+    labels = thresholds.labels
+    history = pd.DataFrame(read_history(record.run))
+    per_label = results.loc[list(labels)]
+
+    def interval(metric: str) -> Interval:
+        return Interval(
+            *(per_label[f"{metric}{end}"].to_numpy(float) for end in ("", "_low", "_high")),
+            undefined=per_label[f"{metric}_undefined"].to_numpy(int),
+            replicates=config.evaluation.replicates,
+            level=config.evaluation.level,
+        )
+
+    figures = {
+        "curves": training_curves(history, monitor=config.trainer.monitor),
+        "roc": roc_curves(
+            y_true, y_score, labels, interval=interval("auroc"), thresholds=thresholds.array
+        ),
+        "precision_recall": precision_recall_curves(
+            y_true,
+            y_score,
+            labels,
+            interval=interval("average_precision"),
+            thresholds=thresholds.array,
+        ),
+        "confusion": confusion_matrices(y_true, y_score, labels, thresholds=thresholds.array),
+        "reliability": reliability_diagrams(y_true, y_score, labels),
+    }
+    for name, figure in figures.items():
+        path = save_figure(figure, record.run.path / "plots" / f"{name}.png")
+        record.tracker.log_artifact(path, "plots")
+
+
+def _bundle_info(config: Config, cohort: Cohort, thresholds: Thresholds) -> BundleInfo:
+    counts = split_counts(cohort).loc[["images", "patients"]]
+    return BundleInfo(
+        labels=cohort.labels.names,
+        model=config.model,
+        image=config.data.image,
+        thresholds=thresholds,
+        provenance={
+            "data": config.data.name,
+            "split": config.data.split,
+            "fingerprint": cohort.fingerprint,
+            "counts": {str(split): column.to_dict() for split, column in counts.items()},
+            "seed": config.seed,
+            "cxr_lightning": __version__,
+        },
+    )
+
+
+def _farewell(config: Config, record: Record, reporter: Reporter) -> None:
+    folder = record.run.path
+    reporter.say(f"everything is in {folder}: metrics.json, predictions, plots/, bundle.safetensors")
+    uri = config.run.tracking_uri
+    if uri == "sqlite:///mlflow.db":
+        reporter.say("to look at it: mlflow ui   (in this folder), then open http://127.0.0.1:5000")
+    elif uri.startswith("http"):
+        reporter.say(f"to look at it: open {uri}, experiment {config.run.experiment}")
+    else:
+        reporter.say("to look at it: mlflow ui --backend-store-uri with this run's run.tracking_uri")

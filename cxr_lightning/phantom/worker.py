@@ -1,0 +1,32 @@
+"""A process that draws its share of a phantom: `python -m cxr_lightning.phantom.worker JOB`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+import cv2
+
+from cxr_lightning.errors import DataError
+from cxr_lightning.phantom.draw import Job, draw
+
+__all__ = ["main"]
+
+
+def main(argument: str) -> None:
+    """Draw the job given as JSON; answer with one line of JSON per image, or one with the error."""
+    cv2.setNumThreads(1)
+    try:
+        for drawn in draw(Job(**json.loads(argument))):
+            print(json.dumps(asdict(drawn)), flush=True)
+    except DataError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+    except BrokenPipeError:
+        # Whoever asked for the pictures is gone; leave without a complaint at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

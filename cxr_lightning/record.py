@@ -1,0 +1,100 @@
+"""The lasting record of a run: its folder and its MLflow run, opened together and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cxr_lightning.config.compose import config_to_dict, config_to_yaml
+from cxr_lightning.config.schema import Config
+from cxr_lightning.data.cohort import Cohort, split_counts
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.hardware import Placement
+from cxr_lightning.runs import RunFolder, new_run
+from cxr_lightning.tracking import MLflowTracker, describe_environment, open_tracker
+from cxr_lightning.tracking.address import parse_address
+
+__all__ = ["Record", "open_record"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where a run writes to."""
+
+    run: RunFolder
+    tracker: MLflowTracker
+
+
+@contextmanager
+def open_record(
+    config: Config, cohort: Cohort, placement: Placement, resumed: RunFolder | None
+) -> Iterator[Record]:
+    """Open the run's folder and MLflow run, new or continued, and close them with the right status.
+
+    Raises
+    ------
+    ConfigError
+        The folder is taken, MLflow's address is wrong, or the data changed since the run began.
+    """
+    parse_address(config.run.tracking_uri)
+    if resumed is not None and resumed.state().fingerprint not in ("", cohort.fingerprint):
+        raise ConfigError(
+            f"resume={config.resume}: the data changed since {resumed.path} began (fingerprint "
+            f"{resumed.state().fingerprint}, now {cohort.fingerprint}). Start a new run."
+        )
+    run = resumed or new_run(config)
+    try:
+        tracker = open_tracker(
+            config.run.tracking_uri,
+            config.run.experiment,
+            run.name,
+            config.run.tags | {"data": config.data.name, "fingerprint": cohort.fingerprint},
+            run.path,
+            run.state().mlflow_run_id or None,
+        )
+    except ConfigError:
+        if resumed is None:
+            run.discard()
+        raise
+    run.update(status="running", fingerprint=cohort.fingerprint, mlflow_run_id=tracker.run_id or "")
+    status = "failed"
+    try:
+        with tracker:
+            _log_start(config, cohort, placement, run, tracker)
+            yield Record(run, tracker)
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        run.update(status=status)
+
+
+def _log_start(
+    config: Config,
+    cohort: Cohort,
+    placement: Placement,
+    run: RunFolder,
+    tracker: MLflowTracker,
+) -> None:
+    tracker.log_artifact(run.write("config.yaml", config_to_yaml(config)))
+    tracker.log_hyperparams(config_to_dict(config))
+    tracker.set_tags(describe_environment() | {
+        "accelerator": placement.accelerator,
+        "devices": str(placement.devices),
+        "precision": placement.precision,
+    })
+    counts = split_counts(cohort)
+    tracker.log_dict(counts.to_dict(), "data/splits.json")
+    tracker.log_dict(
+        {"fingerprint": cohort.fingerprint, "flow": [vars(step) for step in cohort.flow]},
+        "data/cohort.json",
+    )
+    for split, context in (("train", "training"), ("val", "validation"), ("test", "test")):
+        tracker.log_dataset(
+            config.data.name,
+            cohort.fingerprint,
+            context=context,
+            profile={"images": int(counts.at["images", split])},
+        )

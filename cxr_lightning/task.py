@@ -1,0 +1,232 @@
+"""The LightningModule: steps, epoch metrics over all devices, optimisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torchmetrics import Metric
+
+from cxr_lightning.config.schema import ModelConfig, OptimConfig, TrainerConfig
+from cxr_lightning.data.dataset import Batch
+from cxr_lightning.evaluation.discrimination import (
+    auroc_per_label,
+    average_precision_per_label,
+    macro,
+)
+from cxr_lightning.labels import LabelSpace
+from cxr_lightning.losses.base import Loss
+from cxr_lightning.models.freezing import freeze_stages, unfreeze_all
+from cxr_lightning.models.groups import parameter_groups
+from cxr_lightning.models.network import Network
+from cxr_lightning.optim import build_optimizer, build_plateau, build_step_schedule
+
+__all__ = ["GatheredPredictions", "MultiLabelTask"]
+
+
+class GatheredPredictions(Metric):
+    """Rows, logits and targets of an epoch from all devices, each row once.
+
+    Metrics per device and their mean would be wrong for ranking metrics, and would count the rows
+    twice with which the last batch was filled up.
+    """
+
+    full_state_update = False
+    rows: list[torch.Tensor]
+    logits: list[torch.Tensor]
+    targets: list[torch.Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("rows", "logits", "targets"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, rows: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """Add a batch: (batch,), (batch, labels), (batch, labels)."""
+        self.rows.append(rows)
+        self.logits.append(logits.detach().float())
+        self.targets.append(targets)
+
+    def compute(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return rows (n,), logits and targets (n, labels) as arrays, rows ascending and distinct."""
+        # Before the synchronisation these are lists, after it tensors.
+        rows, logits, targets = (
+            torch.cat(state) if isinstance(state, list) else state
+            for state in (self.rows, self.logits, self.targets)
+        )
+        distinct, first = np.unique(rows.cpu().numpy(), return_index=True)
+        return distinct, logits.cpu().numpy()[first], targets.cpu().numpy()[first]
+
+
+class MultiLabelTask(LightningModule):
+    """Train a network on labels that are 1, 0 or unknown.
+
+    Parameters
+    ----------
+    network
+        From uint8 images (batch, 1, H, W) to logits (batch, labels).
+    loss
+        From logits and targets to a scalar.
+    labels
+        Names of the outputs.
+    model, optim, trainer
+        Freezing, optimisation, and what chooses the best epoch.
+    seed
+        Seed of dropout and other randomness inside the network.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        labels: LabelSpace,
+        *,
+        model: ModelConfig,
+        optim: OptimConfig,
+        trainer: TrainerConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.labels = labels
+        self.model_config = model
+        self.optim_config = optim
+        self.monitor = trainer.monitor
+        self.seed = seed
+        self.predictions = GatheredPredictions()
+        self.register_buffer("_loss_sum", torch.zeros(()), persistent=False)
+        self.register_buffer("_loss_weight", torch.zeros(()), persistent=False)
+        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
+        self.releases_at = model.unfreeze_epoch
+        # Distributed training must see what is frozen for good before it wraps the network, and
+        # what is only frozen for a while as if it were not.
+        frozen = freeze_stages(network, model.freeze)
+        if self.releases_at is not None and frozen:
+            unfreeze_all(network)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits (batch, labels) of uint8 images (batch, 1, H, W)."""
+        logits: torch.Tensor = self.network(image)
+        return logits
+
+    # -- training ------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        self._loss_sum.zero_()
+        self._loss_weight.zero_()
+        if self.releases_at is not None:
+            if self.current_epoch >= self.releases_at:
+                unfreeze_all(self.network)
+            else:
+                freeze_stages(self.network, self.model_config.freeze)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout, too, depends on an address alone, so that a resumed run repeats it.
+        address = (self.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(address).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        targets = batch["target"]
+        loss: torch.Tensor = self.loss(self(batch["image"]), targets)
+        known = (~targets.isnan()).sum()
+        self._loss_sum += loss.detach() * known
+        self._loss_weight += known
+        if self.trainer.world_size > 1:
+            # Devices average their gradients, but a mean over all known labels weights each
+            # device by how many it has.
+            total = self.all_gather(known).sum()
+            loss = loss * (known * self.trainer.world_size / total.clamp(min=1))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.is_last_batch:
+            total, weight = self._loss_sum, self._loss_weight
+            if self.trainer.world_size > 1:
+                total, weight = self.all_gather(total).sum(), self.all_gather(weight).sum()
+            mean = total / weight.clamp(min=1)
+            self.log("train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        # Advanced here, before the checkpoint of this epoch is written, so that it is in it.
+        value = self.trainer.callback_metrics.get(self.monitor)
+        if self._plateau is not None and value is not None and torch.isfinite(value):
+            self._plateau.step(float(value))
+
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self.predictions.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.predictions.update(batch["row"], self(batch["image"]), batch["target"])
+
+    def on_validation_epoch_end(self) -> None:
+        _, logits, targets = self.predictions.compute()
+        auroc = auroc_per_label(targets, logits)
+        precision = average_precision_per_label(targets, logits)
+        with torch.no_grad():
+            device = self.device
+            loss = self.loss(
+                torch.from_numpy(logits).to(device), torch.from_numpy(targets).to(device)
+            )
+        # Every device has gathered all predictions: the values are equal without a reduction.
+        self.log_dict(
+            {
+                "val/loss": loss,
+                "val/auroc_macro": macro(auroc).value,
+                "val/average_precision_macro": macro(precision).value,
+            },
+            sync_dist=False,
+        )
+
+    def on_test_epoch_start(self) -> None:
+        self.predictions.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.predictions.update(batch["row"], self(batch["image"]), batch["target"])
+
+    # -- optimisation --------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        config = self.optim_config
+        groups = parameter_groups(
+            self.network,
+            lr=config.lr,
+            backbone_lr_factor=config.backbone_lr_factor,
+            layer_decay=config.layer_decay,
+            weight_decay=config.weight_decay,
+        )
+        optimizer = build_optimizer(config, groups)
+        self._plateau = build_plateau(
+            config, optimizer, higher_is_better=self.monitor != "val/loss"
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build_step_schedule(
+            config,
+            optimizer,
+            steps=steps,
+            steps_per_epoch=steps / max(1, self.trainer.max_epochs or 1),
+        )
+        if schedule is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["labels"] = list(self.labels.names)
+        if self._plateau is not None:
+            checkpoint["plateau"] = self._plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._plateau_state = checkpoint.get("plateau")
+
+    def on_fit_start(self) -> None:
+        # The optimiser exists only after a checkpoint has been read.
+        if self._plateau is not None and self._plateau_state is not None:
+            self._plateau.load_state_dict(self._plateau_state)

@@ -1,0 +1,72 @@
+"""What a run says on the terminal."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cxr_lightning.data.cohort import Cohort, split_counts
+from cxr_lightning.evaluation.tables import format_table
+
+__all__ = ["SYNTHETIC", "Reporter"]
+
+SYNTHETIC = (
+    "These radiographs are synthetic. They serve to try the software; no number obtained on them says "
+    "anything about patients."
+)
+
+
+class Reporter:
+    """Prints on rank 0 and stays silent elsewhere."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        # Tables are as wide as they need to be where no terminal limits them.
+        console = Console(highlight=False, quiet=silent)
+        self.console = (
+            console if console.is_terminal else Console(highlight=False, quiet=silent, width=160)
+        )
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a line."""
+        self.console.print(Text(text, style=style or ""), soft_wrap=True)
+
+    def cohort(self, cohort: Cohort, name: str) -> None:
+        """Print how the cohort came about, and what each split holds."""
+        for step in cohort.flow:
+            left_out = f"{step.left_out:,} left out, " if step.left_out else ""
+            self.say(f"{step.reason}: {left_out}{step.images:,} images of {step.patients:,} patients")
+        self.say(f"fingerprint of the data: {cohort.fingerprint}")
+        counts = split_counts(cohort)
+        table = Table(title=f"data={name}", title_justify="left")
+        table.add_column("")
+        for split in counts:
+            table.add_column(str(split), justify="right")
+        for row, values in counts.iterrows():
+            table.add_row(str(row), *(f"{value:,}" for value in values))
+            if row == "patients":
+                table.add_section()
+        self.console.print(table)
+
+    def results(self, table: pd.DataFrame, level: float) -> None:
+        """Print the table of a run's results on the test set."""
+        shown = Table(
+            title=f"test set, {level:.0%} intervals by patient bootstrap; thresholds from validation",
+            title_justify="left",
+        )
+        text = format_table(table)
+        shown.add_column("label")
+        for column in text:
+            shown.add_column(str(column), justify="right")
+        for label, values in text.iterrows():
+            if label == "macro":
+                shown.add_section()
+            shown.add_row(str(label), *map(str, values))
+        self.console.print(shown)
+        undefined = int(table.loc["macro", "labels_undefined"])
+        if undefined:
+            self.say(
+                f"–: undefined, because the test set holds one class only ({undefined} label(s)); the "
+                "macro average is over the others."
+            )

@@ -1,0 +1,235 @@
+"""One run from configuration to results: what `fit`, sweeps and tests all call."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
+
+from cxr_lightning.config.schema import Config
+from cxr_lightning.data.base import ChestXrayDataModule
+from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.hardware import Placement, place
+from cxr_lightning.history import History
+from cxr_lightning.launch import launched_run, other_ranks
+from cxr_lightning.losses.base import build_loss
+from cxr_lightning.models.network import build_network
+from cxr_lightning.outcome import SplitPredictions, write_outcome
+from cxr_lightning.record import Record, open_record
+from cxr_lightning.runs import RunFolder, find_run
+from cxr_lightning.task import MultiLabelTask
+from cxr_lightning.terminal import SYNTHETIC, Reporter
+
+__all__ = ["run_fit"]
+
+
+def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, float | None]:
+    """Train, evaluate, and write everything that a run holds.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    callbacks
+        Further Lightning callbacks, e.g. one that prunes a trial.
+
+    Returns
+    -------
+    dict
+        The final metrics, flat, by their MLflow names; None where undefined.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Before training starts, and before anything of the run has been written.
+    """
+    _quiet_lightning()
+    joined = launched_run()
+    reporter = Reporter(silent=joined is not None)
+    placement = place(config.trainer)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    elif placement.accelerator == "cpu" and placement.devices > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // placement.devices))
+    seed_everything(config.seed, verbose=False)
+    resumed = find_run(config) if joined is None else None
+    data = ChestXrayDataModule(config.data, config.augment, seed=config.seed)
+    if config.data.name == "phantom":
+        reporter.say(SYNTHETIC, style="yellow")
+    cohort = data.prepare(progress=joined is None)
+    reporter.cohort(cohort, config.data.name)
+    _check_trainable(config, cohort, placement)
+    task = _build_task(config, data, reporter)
+    if joined is not None:
+        run = RunFolder(joined)
+        return _train(config, data, task, placement, run, None, reporter, callbacks)
+    with open_record(config, cohort, placement, resumed) as record:
+        reporter.say(f"run {record.run.name} in {record.run.path}")
+        with other_ranks(record.run.path, placement.devices):
+            return _train(config, data, task, placement, record.run, record, reporter, callbacks)
+
+
+def _check_trainable(config: Config, cohort: Cohort, placement: Placement) -> None:
+    processes = placement.devices * config.trainer.num_nodes
+    if config.data.batch_size % processes:
+        raise ConfigError(
+            f"data.batch_size={config.data.batch_size} cannot be shared evenly by {processes} devices; "
+            f"use a multiple of {processes}"
+        )
+    positives, negatives = cohort.label_counts("train")
+    missing = [
+        name
+        for name, positive, negative in zip(cohort.labels.names, positives, negatives, strict=True)
+        if positive == 0 or negative == 0
+    ]
+    if missing:
+        raise DataError(
+            f"the training split holds one class only of: {', '.join(missing)}. Leave them out with "
+            "data.labels=[...], or use more patients."
+        )
+    if config.trainer.monitor != "val/loss":
+        positives, negatives = cohort.label_counts("val")
+        if not ((positives > 0) & (negatives > 0)).any():
+            raise DataError(
+                f"no label has both classes in the validation split, so {config.trainer.monitor} is "
+                "undefined. Use more patients, another data.val_fraction, or trainer.monitor=val/loss."
+            )
+
+
+def _build_task(config: Config, data: ChestXrayDataModule, reporter: Reporter) -> MultiLabelTask:
+    network = build_network(config.model, config.data.image, data.labels.names)
+    if config.model.weights is not None:
+        from cxr_lightning.models.weights import load_weights
+
+        reporter.say(str(load_weights(network, config.model.weights)))
+    if config.trainer.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    reporter.say(f"model {config.model.name}: {parameters:,} parameters")
+    return MultiLabelTask(
+        network,
+        build_loss(config.loss, data.label_counts()),
+        data.labels,
+        model=config.model,
+        optim=config.optim,
+        trainer=config.trainer,
+        seed=config.seed,
+    )
+
+
+def _train(
+    config: Config,
+    data: ChestXrayDataModule,
+    task: MultiLabelTask,
+    placement: Placement,
+    run: RunFolder,
+    record: Record | None,
+    reporter: Reporter,
+    callbacks: Sequence[Callback],
+) -> dict[str, float | None]:
+    checkpoint = _checkpoint_callback(config, run)
+    history = (
+        [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
+    )
+    trainer = Trainer(
+        accelerator=placement.accelerator,
+        devices=placement.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=_strategy(config, placement),
+        precision=placement.precision,
+        max_epochs=config.trainer.max_epochs,
+        gradient_clip_val=config.trainer.gradient_clip_val,
+        accumulate_grad_batches=config.trainer.accumulate_grad_batches,
+        callbacks=[*history, *_callbacks(config), *callbacks, checkpoint],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=run.path,
+        **config.trainer.lightning_options,
+    )
+    last = run.last_checkpoint
+    if last is not None:
+        reporter.say(f"continuing from {last}")
+    trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = Path(checkpoint.best_model_path)
+    _load_best(task, best)
+    predictions = {
+        split: _predict(trainer, task, loader, split)
+        for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader()))
+    }
+    if record is None:
+        return {}
+    return write_outcome(config, record, data.cohort, task.network, predictions, reporter)
+
+
+def _strategy(config: Config, placement: Placement) -> Any:
+    processes = placement.devices * config.trainer.num_nodes
+    if processes == 1 and config.trainer.strategy == "auto":
+        return "auto"
+    backend = "nccl" if placement.accelerator == "gpu" else "gloo"
+    # Stages that are released later take no part in the first epochs.
+    unused = config.model.unfreeze_epoch is not None
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=unused)
+
+
+def _checkpoint_callback(config: Config, run: RunFolder) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=run.checkpoints,
+        filename="best",
+        monitor=config.trainer.monitor,
+        mode="min" if config.trainer.monitor == "val/loss" else "max",
+        save_last=True,
+        # After the epoch is complete in every respect, so that a resumed run equals this one.
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+def _callbacks(config: Config) -> Iterator[Callback]:
+    if config.optim.ema_decay is not None:
+        yield EMAWeightAveraging(decay=config.optim.ema_decay)
+    if config.trainer.patience is not None:
+        yield EarlyStopping(
+            monitor=config.trainer.monitor,
+            mode="min" if config.trainer.monitor == "val/loss" else "max",
+            patience=config.trainer.patience,
+            check_on_train_epoch_end=True,
+        )
+
+
+def _load_best(task: MultiLabelTask, path: Path) -> None:
+    state = torch.load(path, map_location=task.device, weights_only=True)["state_dict"]
+    task.load_state_dict(state)
+
+
+def _predict(trainer: Trainer, task: MultiLabelTask, loader: Any, split: str) -> SplitPredictions:
+    trainer.test(task, dataloaders=loader, verbose=False)
+    rows, logits, targets = task.predictions.compute()
+    return SplitPredictions(split, rows, logits, targets)
+
+
+def _quiet_lightning() -> None:
+    """Drop what Lightning says of itself where it does not apply here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        # The cache is read in the training process on purpose; it outruns worker processes.
+        ".*does not have many workers.*",
+        # Fewer batches than the logging interval of a logger that is not used.
+        ".*smaller than the logging interval.*",
+        # The folder holds the checkpoints of the run that is being resumed.
+        ".*exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message, UserWarning)

@@ -1,0 +1,249 @@
+"""A real MLflow server that is killed in the middle, and one that never comes back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.tracking import TrackedRun, open_run, send_unsent
+from cxr_lightning.tracking.__main__ import main
+from cxr_lightning.tracking.outbox import UNSENT
+
+from .conftest import Server, rows
+
+QUERY = "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY timestamp, step"
+
+
+def log_steps(run: TrackedRun, steps: range) -> float:
+    """Log as training would; return the slowest call in seconds."""
+    slowest = 0.0
+    for step in steps:
+        begin = time.perf_counter()
+        run.log_metrics({"loss": step / 3, "auroc": step / 7}, step)
+        slowest = max(slowest, time.perf_counter() - begin)
+        time.sleep(0.005)
+    return slowest
+
+
+def assert_arrived_once(server: Server, run_id: str | None, count: int) -> None:
+    assert rows(server.database, QUERY, run_id, "loss") == [(i, i / 3) for i in range(count)]
+    assert rows(server.database, QUERY, run_id, "auroc") == [(i, i / 7) for i in range(count)]
+
+
+class Outage(NamedTuple):
+    """Two runs that met one outage: one outlived it, the other ended before the server was back."""
+
+    outlived: TrackedRun
+    ended: TrackedRun
+    ended_at: int
+    left: int
+    unsent: list[dict]
+    slowest: float
+    finish_seconds: float
+    error: str
+    said: list[str]
+
+
+class Listener(logging.Handler):
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@pytest.fixture(scope="module")
+def outage(server_process: Server, tmp_path_factory: pytest.TempPathFactory) -> Outage:
+    """Kill a real server with SIGKILL while two runs write to it; start it again for one."""
+    server = server_process
+    server.start()
+    listener = Listener()
+    logging.getLogger("cxr_lightning.tracking").addHandler(listener)
+    folders = [tmp_path_factory.mktemp(name) for name in ("outlived", "ended")]
+    outlived, ended = (open_run(server.uri, "cxr", None, {}, folder) for folder in folders)
+    slowest = max(log_steps(outlived, range(100)), log_steps(ended, range(20)))
+    assert ended.flush()
+    server.kill()
+    slowest = max(slowest, log_steps(outlived, range(100, 250)), log_steps(ended, range(20, 60)))
+    outlived.log_params({"late": 1})
+    outlived.log_text("<h1>report</h1>", "report.html")
+    (ended.run_dir / "curve.png").write_bytes(b"png")
+    ended.log_artifact(ended.run_dir / "curve.png", "plots")
+    begin = time.monotonic()
+    left = ended.finish("FINISHED", patience=10)
+    finish_seconds = time.monotonic() - begin
+    ended_at = time.time_ns() // 1_000_000
+    unsent = [json.loads(line) for line in (ended.run_dir / UNSENT).read_text().splitlines()]
+    with pytest.raises(ConfigError) as caught:
+        send_unsent(ended.run_dir)
+    assert outlived.flush()
+    assert (outlived.run_dir / UNSENT).exists()
+    server.start()
+    slowest = max(slowest, log_steps(outlived, range(250, 300)))
+    assert outlived.finish("FINISHED") == 0
+    logging.getLogger("cxr_lightning.tracking").removeHandler(listener)
+    return Outage(
+        outlived,
+        ended,
+        ended_at,
+        left,
+        unsent,
+        slowest,
+        finish_seconds,
+        str(caught.value),
+        listener.said,
+    )
+
+
+def test_a_run_that_outlives_an_outage_is_whole(server: Server, outage: Outage) -> None:
+    run = outage.outlived
+    assert_arrived_once(server, run.run_id, 300)
+    assert list(run.run_dir.iterdir()) == []
+    found = rows(server.database, "SELECT status FROM runs WHERE run_uuid = ?", run.run_id)
+    assert found == [("FINISHED",)]
+    report = server.get(f"/get-artifact?path=report.html&run_uuid={run.run_id}")
+    assert report == b"<h1>report</h1>"
+    answer = server.get(f"/ajax-api/2.0/mlflow/runs/get?run_id={run.run_id}")
+    assert {"key": "late", "value": "1"} in json.loads(answer)["run"]["data"]["params"]
+
+
+def test_training_never_waited(outage: Outage) -> None:
+    assert outage.slowest < 1
+    assert outage.finish_seconds < 15
+
+
+def test_what_was_said(server: Server, outage: Outage) -> None:
+    def about(run: TrackedRun) -> list[str]:
+        return [text for text in outage.said if str(run.run_dir) in text]
+
+    assert len(about(outage.outlived)) == 1
+    assert re.fullmatch(
+        rf"MLflow \({server.uri}\) takes no metrics: .+ Training goes on; what cannot be sent is kept "
+        rf"in {outage.outlived.run_dir / UNSENT} and sent when MLflow is back\.",
+        about(outage.outlived)[0],
+    )
+    folder = outage.ended.run_dir
+    assert about(outage.ended)[1:] == [
+        f"MLflow did not take {outage.left} records of this run; they are kept in "
+        f"{folder / UNSENT}. Send them when MLflow is back: python -m cxr_lightning.tracking {folder}"
+    ]
+    assert outage.said[-1] == f"MLflow ({server.uri}) is back; what was kept has been sent."
+    assert outage.error == (
+        f"the tracking URI is '{server.uri}': no server listens there. Start it (mlflow server) or "
+        "correct the address."
+    )
+
+
+def test_a_run_that_ended_in_an_outage_is_sent_by_hand(
+    server: Server, outage: Outage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = outage.ended
+    assert outage.left == len(outage.unsent) == 42
+    assert [r["step"] for r in outage.unsent if r["kind"] == "metrics"] == list(range(20, 60))
+    assert [r["kind"] for r in outage.unsent[40:]] == ["artifact", "status"]
+    assert main([str(run.run_dir)]) == 0
+    assert capsys.readouterr().out == "42 records sent to MLflow, 0 kept.\n"
+    assert send_unsent(run.run_dir) == (0, 0, ())
+    assert_arrived_once(server, run.run_id, 60)
+    query = "SELECT status, end_time FROM runs WHERE run_uuid = ?"
+    status, end_time = rows(server.database, query, run.run_id)[0]
+    assert status == "FINISHED"
+    assert abs(end_time - outage.ended_at) < 15_000  # when it ended, not when that was sent
+    assert server.get(f"/get-artifact?path=plots/curve.png&run_uuid={run.run_id}") == b"png"
+
+
+def test_files_of_a_run_without_server_are_seen_through_one(server: Server) -> None:
+    uri = f"sqlite:///{server.database}"
+    run = open_run(uri, "direct", "direct", {}, server.folder / "run")
+    run.log_text("hello", "notes/a b.txt")
+    run.finish()
+    listing = server.get(f"/ajax-api/2.0/mlflow/artifacts/list?run_id={run.run_id}&path=notes")
+    assert [f["path"] for f in json.loads(listing)["files"]] == ["notes/a b.txt"]
+    found = server.get(f"/get-artifact?path=notes/a%20b.txt&run_uuid={run.run_id}")
+    assert found == b"hello"
+
+
+def test_a_continued_run_on_a_server(server: Server, tmp_path: Path) -> None:
+    first = open_run(server.uri, "cxr", "c", {}, tmp_path)
+    log_steps(first, range(10))
+    first.finish("KILLED")
+    second = open_run(server.uri, "cxr", "c", {}, tmp_path, first.run_id)
+    log_steps(second, range(5, 20))
+    assert second.finish() == 0
+    assert_arrived_once(server, first.run_id, 20)
+    assert second.page == (
+        f"{server.uri}/#/experiments/{second.experiment_id}/runs/{second.run_id}"
+        "?workflowType=machine_learning"
+    )
+
+
+def test_what_the_server_refuses_stays_with_its_reason(server: Server, tmp_path: Path) -> None:
+    run = open_run(server.uri, "cxr", "refused", {}, tmp_path)
+    run.log_metrics({"loss": 1.0}, 0)
+    run.log_artifact(tmp_path / "never_written.png")
+    assert run.finish() == 1
+    kept = json.loads((tmp_path / "mlflow_unsent.jsonl").read_text())
+    assert kept["refused"] == f"{tmp_path}/never_written.png is not there any more"
+    (tmp_path / "never_written.png").write_bytes(b"now")
+    assert send_unsent(tmp_path) == (1, 0, ())
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+REMEDY = (
+    " Start it (mlflow server), correct the address, or leave run.tracking_uri away to use "
+    "sqlite:///mlflow.db."
+)
+
+
+def test_nothing_listens(tmp_path: Path) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    begin = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        open_run(uri, "cxr", None, {}, tmp_path)
+    assert str(caught.value) == f"run.tracking_uri is {uri!r}: no server listens there.{REMEDY}"
+    assert time.monotonic() - begin < 10
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_such_host(tmp_path: Path) -> None:
+    uri = "http://mlflow.invalid:5000"
+    with pytest.raises(ConfigError) as caught:
+        open_run(uri, "cxr", None, {}, tmp_path)
+    assert str(caught.value) == f"run.tracking_uri is {uri!r}: there is no such host.{REMEDY}"
+
+
+def test_something_else_answers(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="what answers is no usable MLflow server"):
+        open_run(f"{server.uri}/nowhere", "cxr", None, {}, tmp_path)
+
+
+def test_databases_that_cannot_be_used(tmp_path: Path) -> None:
+    port = free_port()
+    uri = f"mysql+nodriver://me:secret@127.0.0.1:{port}/mlflow"
+    with pytest.raises(ConfigError) as caught:
+        open_run(uri, "cxr", None, {}, tmp_path)
+    assert "secret" not in str(caught.value)
+    assert re.match(r"run.tracking_uri is 'mysql\+nodriver://me:\*\*\*@127", str(caught.value))
+    with pytest.raises(ConfigError) as caught:
+        open_run(f"postgresql://me:secret@127.0.0.1:{port}/mlflow", "cxr", None, {}, tmp_path)
+    assert re.search(
+        rf"psycopg2 is missing: pip install psycopg2-binary|port {port} \(Connection refused\)",
+        str(caught.value),
+    )
+    assert "secret" not in str(caught.value)
