@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import yaml
 from pydantic import ValidationError
 
-from cxr_lightning.config.deferred import defer_heavy_imports
 from cxr_lightning.config.groups import GROUPS, choices, find_choice, search_path, shipped_conf
 from cxr_lightning.config.messages import explain
 from cxr_lightning.config.schema import Config, Section
@@ -123,7 +122,6 @@ def section_class(group: str, name: str) -> type[Section]:
         No such module, naming those that exist.
     """
     package = _MODULES[group]
-    defer_heavy_imports()
     folder = Path(__file__).resolve().parents[1] / package.split(".")[-1]
     known = sorted(
         file.stem

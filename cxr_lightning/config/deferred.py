@@ -1,30 +1,30 @@
-"""Let `--help` and configuration errors answer before torch and pandas have been imported.
+"""Let `--help` answer before torch and pandas have been imported.
 
-The modules of data sets and losses hold their `Config` beside the code that uses it. Importing one
-imports pandas or torch, which takes seconds; but neither is touched until a table is read or a loss is
-built. Under :func:`defer_heavy_imports` such an import is carried out at the first use of an attribute
-(`importlib.util.LazyLoader`). Modules need not know: one that does use torch at import time is only
-slower.
+The modules of data sets and losses hold their `Config` beside the code that uses it, and importing one
+imports pandas or torch, which takes seconds. Help wants nothing but the `Config`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
-__all__ = ["defer_heavy_imports"]
+__all__ = ["heavy_imports_stubbed"]
 
 
-def defer_heavy_imports(names: tuple[str, ...] = ("torch", "pandas", "numpy")) -> None:
-    """Register `names` for import at first use, unless they are imported already."""
-    for name in names:
-        if name in sys.modules:
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            continue  # the plain import will say that it is not installed
-        loader = importlib.util.LazyLoader(spec.loader)
-        spec.loader = loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        loader.exec_module(module)
+@contextmanager
+def heavy_imports_stubbed(names: tuple[str, ...] = ("torch", "pandas")) -> Iterator[None]:
+    """Stand empty modules in for `names`, unless they are imported already.
+
+    Only for a process that prints and ends: what is imported in here keeps the empty modules. A module
+    that uses one of them while it is imported raises AttributeError or ImportError.
+    """
+    stubs = {name: ModuleType(name) for name in names if name not in sys.modules}
+    sys.modules.update(stubs)
+    try:
+        yield
+    finally:
+        for name in stubs:
+            sys.modules.pop(name, None)

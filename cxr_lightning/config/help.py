@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cxr_lightning.config.compose import section_class
+from cxr_lightning.config.deferred import heavy_imports_stubbed
 from cxr_lightning.config.groups import GROUPS, choices, group_description, search_path
 from cxr_lightning.config.schema import Config
 
@@ -83,7 +84,7 @@ def _sections(folders: Sequence[Path]) -> Iterator[tuple[str, list[tuple[str, Fi
             shared = _base_class(key)
             yield f"{key} (all)", list(fields_of(shared, key))
             for name in _module_names(key, folders):
-                own = section_class(key, name)
+                own = _section_for_help(key, name)
                 differing = [
                     (path, one)
                     for path, one in fields_of(own, key)
@@ -94,6 +95,14 @@ def _sections(folders: Sequence[Path]) -> Iterator[tuple[str, list[tuple[str, Fi
                     yield f"{key}, where {key}.name={name}", differing
         elif section := _section_of(field):
             yield key, list(fields_of(section, key))
+
+
+def _section_for_help(group: str, name: str) -> type[BaseModel]:
+    try:
+        with heavy_imports_stubbed():
+            return section_class(group, name)
+    except (AttributeError, ImportError):
+        return section_class(group, name)  # uses torch or pandas while it is imported
 
 
 def _base_class(key: str) -> type[BaseModel]:

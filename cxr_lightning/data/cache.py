@@ -144,7 +144,7 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class _Needed:
-    """What a run needs: slots (n,), their files, and (size, mtime_ns) of shape (n, 2), -1 absent."""
+    """What a run needs: slots (n,), their files, (size, mtime_ns) of shape (n, 2) or -1."""
 
     slots: NDArray[np.int64]
     sources: list[str]
@@ -204,7 +204,9 @@ def _build(
         outcomes.close()
         commit()
     seconds = time.monotonic() - started
-    console.print(f"Decoded {len(jobs):,} images in {seconds:.1f} s into {files.folder}")
+    console.print(
+        f"Decoded {len(jobs):,} images in {seconds:.1f} s into {files.folder}", soft_wrap=True
+    )
     return passing
 
 
@@ -220,7 +222,7 @@ def _result(
     good = (entries["status"] == FILLED) & ~np.isin(slots, list(absent))
     reasons = files.reasons() | absent
     bad = tuple(
-        (Path(wanted[i]), reasons.get(int(slots[i]), "changed while it was read"))
+        (Path(wanted[i]), reasons.get(int(slots[i]), "could not be decoded"))
         for i in np.flatnonzero(~good)
     )
     return ImageCache(

@@ -106,9 +106,10 @@ class CacheFiles:
 
     def slots(self, paths: list[str]) -> NDArray[np.int64]:
         """Return the slot of each absolute path."""
-        slot = {os.path.join(self.root, name): index for index, name in enumerate(self.names)}
+        prefix = os.path.join(self.root, "")
+        slot = {prefix + name: index for index, name in enumerate(self.names)}
         try:
-            return np.fromiter((slot[path] for path in paths), np.int64, len(paths))
+            return np.fromiter(map(slot.__getitem__, paths), np.int64, len(paths))
         except KeyError as error:
             raise ValueError(f"{error.args[0]} is not among the data set's images") from None
 
@@ -151,7 +152,10 @@ class CacheFiles:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                console.print(f"Waiting for another process that fills the cache {self.folder}")
+                console.print(
+                    f"Waiting for another process that fills the image cache {self.folder}",
+                    soft_wrap=True,
+                )
                 lock.acquire()
             try:
                 yield
@@ -167,6 +171,8 @@ class CacheFiles:
         """Write empty files; the records come last, since they say that the cache is there."""
         if self.exist():
             return
+        # records that outlived their pixels must not vouch for the empty ones
+        (self.folder / "entries.npy").unlink(missing_ok=True)
         self._replace_json(
             "cache.json",
             {

@@ -49,8 +49,9 @@ def padding_value(dataset: Dataset, bits: int, signed: bool) -> int | None:
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int):
         return None
-    written_as_unsigned = signed and value >= 2 ** (bits - 1)
-    return int(value) - 2**bits * written_as_unsigned
+    stored = int(value)
+    written_as_unsigned = signed and stored >= 2 ** (bits - 1)
+    return stored - 2**bits if written_as_unsigned else stored
 
 
 def _modality(dataset: Dataset) -> Values:

@@ -85,7 +85,7 @@ def read_studies(config: DataConfig) -> tuple[pd.DataFrame, LabelSpace]:
     studies = pd.DataFrame(
         {
             "sample_id": raw["Image Index"],
-            "image_path": raw["Image Index"].map(_image_paths(root)),
+            "image_path": _image_paths(root, raw["Image Index"]),
             "patient_id": raw["Patient ID"].astype(str),
             "study_id": raw["Image Index"].str.rsplit(".", n=1).str[0],
             "view": _views(raw),
@@ -93,10 +93,6 @@ def read_studies(config: DataConfig) -> tuple[pd.DataFrame, LabelSpace]:
             "age_years": _ages(raw["Patient Age"]),
             "sex": _sexes(raw),
         }
-    )
-    # A path that is not on disk is reported with the other bad images, not guessed.
-    studies["image_path"] = studies["image_path"].fillna(
-        str(root / "images") + os.sep + studies["sample_id"]
     )
     for name, values in _findings(raw["Finding Labels"], labels, file).items():
         studies[name] = values
@@ -138,8 +134,11 @@ def _read_table(file: Path) -> pd.DataFrame:
     return raw
 
 
-def _image_paths(root: Path) -> dict[str, str]:
-    """Map file names to paths: flat in `root`, in `images`, or in `images_001/images` and so on."""
+def _image_paths(root: Path, names: pd.Series) -> list[str]:
+    """Find the images: flat in `root`, in `images`, or in `images_001/images` and so on.
+
+    One that is nowhere gets a path in `images`, where it is reported as missing with all others.
+    """
     folders = [root, root / "images"]
     for nested in sorted(root.glob("images*")):
         folders += [nested, nested / "images"]
@@ -151,7 +150,7 @@ def _image_paths(root: Path) -> dict[str, str]:
             for entry in entries:
                 if entry.name.lower().endswith((".png", ".jpg", ".jpeg")):
                     paths.setdefault(entry.name, entry.path)
-    return paths
+    return [paths.get(name) or os.path.join(root, "images", name) for name in names]
 
 
 def _views(raw: pd.DataFrame) -> pd.Series:

@@ -12,7 +12,6 @@ from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data import nih
 from cxr_lightning.data.storage import cache_home
 from cxr_lightning.labels import LabelSpace
-from cxr_lightning.phantom import write_phantom
 
 __all__ = ["Config", "read_studies"]
 
@@ -35,6 +34,9 @@ class Config(DataConfig):
 
 def read_studies(config: Config) -> tuple[pd.DataFrame, LabelSpace]:
     """Write the radiographs where they are not there yet, and read them as NIH's are read."""
+    # The drawing code imports OpenCV; `--help` reads this file for its fields only.
+    from cxr_lightning.phantom import write_phantom
+
     name = f"phantom-{config.images}x{config.pixels}-seed{config.phantom_seed}"
     root = config.root or cache_home(config.cache_dir) / name
     write_phantom(root, images=config.images, seed=config.phantom_seed, size=config.pixels)

@@ -166,8 +166,8 @@ def labels_of(table: pd.DataFrame) -> tuple[str, ...]:
 def arrays(table: pd.DataFrame, labels: Sequence[str] | None = None) -> PredictionArrays:
     """Return y_true, y_score (sigmoid of the logits, in float64) and patient codes.
 
-    Distinct float32 logits stay distinct probabilities up to a logit of about 23; beyond that
-    float64 cannot hold the difference to 1 and such images tie.
+    Distinct float32 logits stay distinct probabilities up to a logit of about 23 (and down to a
+    magnitude of 1e-8); beyond that float64 cannot hold the difference and such images tie.
     """
     names = labels_of(table) if labels is None else tuple(labels)
     if missing := [name for name in names if LOGIT + name not in table]:

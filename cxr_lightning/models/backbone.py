@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ class Backbone(nn.Module):
 
 class _Inspection(NamedTuple):
     num_features: int
-    unused: frozenset[str]
+    unused: frozenset[str]  # parameters of `model` that the feature map does not depend on
 
 
 def build_backbone(config: ModelConfig, size: int) -> Backbone:
@@ -89,10 +89,10 @@ def build_backbone(config: ModelConfig, size: int) -> Backbone:
             f"{_first_line(e)}. Choose another data.image.size (many models want 224, or a "
             f"multiple of 32){', or model.in_channels=3' if config.in_channels == 1 else ''}."
         ) from e
-    _remove(backbone.model, {name.removeprefix("model.") for name in found.unused})
+    _remove(backbone.model, found.unused)
     backbone.num_features = found.num_features
     stages = {
-        stage: tuple(f"model.{name}" for name in names if f"model.{name}" not in found.unused)
+        stage: tuple(f"model.{name}" for name in names if name not in found.unused)
         for stage, names in backbone.group_stages().items()
     }
     backbone.stages = {stage: names for stage, names in stages.items() if names}
@@ -103,6 +103,8 @@ def inspect_features(
     make: Callable[[], Backbone], backbone: Backbone, channels: int, size: int
 ) -> _Inspection:
     """Return F and the parameters that the feature map does not depend on.
+
+    That the model runs without them, too, is tried on the same occasion.
 
     Works on a twin on the meta device; a model that looks at values on its way (and so cannot run
     there) is run itself, on a blank image.
@@ -119,21 +121,30 @@ def inspect_features(
 def _inspect(backbone: Backbone, channels: int, size: int) -> _Inspection:
     training = backbone.training
     backbone.eval()
-    device = next(backbone.parameters()).device
+    image = torch.zeros(2, channels, size, size, device=next(backbone.parameters()).device)
     with torch.enable_grad():
-        y = backbone(torch.zeros(2, channels, size, size, device=device))
+        y = backbone(image)
         if not isinstance(y, torch.Tensor) or y.ndim != 4 or y.shape[0] != 2 or 0 in y.shape:
             shape = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
             raise FeatureMapError(f"returns no map of features (B, F, h, w) but {shape}")
-        named = [(n, p) for n, p in backbone.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in backbone.model.named_parameters() if p.requires_grad]
         names, parameters = zip(*named, strict=True)
         grads = torch.autograd.grad(y.sum(), parameters, allow_unused=True)
+    unused = frozenset(n for n, g in zip(names, grads, strict=True) if g is None)
+    if unused:
+        _remove(backbone.model, unused)
+        try:
+            backbone(image)
+        except Exception as e:  # whatever a model does where a part of it is missing
+            raise FeatureMapError(
+                f"computes with {len(unused)} parameters, such as {min(unused)}, that do not reach "
+                "its feature map and so would not be trained"
+            ) from e
     backbone.train(training)
-    unused = (n for n, g in zip(names, grads, strict=True) if g is None)
-    return _Inspection(y.shape[1], frozenset(unused))
+    return _Inspection(y.shape[1], unused)
 
 
-def _remove(module: nn.Module, names: set[str]) -> None:
+def _remove(module: nn.Module, names: Set[str]) -> None:
     """Take parameters out of the module; a submodule that loses all it had becomes Identity."""
     if not names:
         return

@@ -118,10 +118,10 @@ def create_timm_model(config: ModelConfig, size: int, *, pretrained: bool = Fals
 
 
 def _check_name(name: str) -> None:
-    if timm.is_model(name):
-        return
     arch, _, tag = name.partition(".")
-    if tag and timm.is_model(arch):
+    if timm.is_model(arch):  # timm itself ignores the tag here
+        if not tag:
+            return
         tags = timm.list_models(f"{arch}.*", pretrained=True)
         if name in tags:
             return

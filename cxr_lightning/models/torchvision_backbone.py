@@ -15,7 +15,7 @@ from cxr_lightning.config.schema import ModelConfig
 from cxr_lightning.errors import ConfigError, bullet_list, nearest
 from cxr_lightning.models.backbone import Backbone
 
-__all__ = ["TorchvisionBackbone", "create_torchvision_model", "torchvision_factory"]
+__all__ = ["TorchvisionBackbone", "from_torchvision", "torchvision_factory"]
 
 
 class _Family(NamedTuple):
@@ -122,10 +122,7 @@ def torchvision_factory(config: ModelConfig, size: int) -> Callable[[], Torchvis
         )
 
     def make() -> TorchvisionBackbone:
-        model = create_torchvision_model(config, size)
-        family = _FAMILIES[type(model)]
-        kind = _VisionTransformer if isinstance(model, tv.VisionTransformer) else None
-        backbone = (kind or TorchvisionBackbone)(model, family)
+        backbone = from_torchvision(_create(config, size))
         if config.in_channels != 3:  # torchvision's constructors know colour images only
             _replace_first_conv(backbone.model, config.in_channels)
         return backbone
@@ -133,7 +130,15 @@ def torchvision_factory(config: ModelConfig, size: int) -> Callable[[], Torchvis
     return make
 
 
-def create_torchvision_model(config: ModelConfig, size: int) -> nn.Module:
+def from_torchvision(model: nn.Module) -> TorchvisionBackbone:
+    """Cut a model of torchvision to its feature map."""
+    family = _FAMILIES[type(model)]
+    if isinstance(model, tv.VisionTransformer):
+        return _VisionTransformer(model, family)
+    return TorchvisionBackbone(model, family)
+
+
+def _create(config: ModelConfig, size: int) -> nn.Module:
     """Create the whole torchvision model with three input channels and its classifier."""
     name = config.name.removeprefix("torchvision/")
     options: dict[str, Any] = {}

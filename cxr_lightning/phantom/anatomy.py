@@ -55,7 +55,9 @@ class Thorax:
     scapula
         How far the scapulae project over the lungs, 0 to 1.
     bubble
-        Size of the gastric air bubble, 0 to 1.
+        Size of the gastric air bubble, 0 (none) to 1.
+    vascularity
+        Density of the lung vessels relative to the average.
     """
 
     half_width: float
@@ -75,6 +77,7 @@ class Thorax:
     clavicle: float
     scapula: float
     bubble: float
+    vascularity: float
 
     @classmethod
     def of(cls, case: Case) -> Thorax:
@@ -93,7 +96,7 @@ class Thorax:
         breast = 0.0 if male else float(np.clip(body.normal(0.75, 0.25) + 0.5 * obesity, 0.25, 1.4))
         rib_slope, rib_gap = float(body.normal(0.13, 0.05)), float(body.normal(21.5, 0.9))
         scapula = float(body.uniform(0.0, 0.35))
-        bubble = float(body.beta(1.5, 1.5))
+        vascularity = float(np.exp(body.normal(0, 0.2)))
 
         inspiration = float(pose.normal(0, 5)) - (float(pose.gamma(2.0, 7.0)) if bedside else 0.0)
         turn = float(pose.normal(0, 0.05 if bedside else 0.022))
@@ -101,10 +104,16 @@ class Thorax:
         ap_heart = float(pose.uniform(0.02, 0.055)) if bedside else 0.0
         scapula = min(1.0, scapula + (float(pose.uniform(0.3, 0.75)) if bedside else 0.0))
 
+        # An empty stomach shows no bubble.
+        bubble = float(pose.beta(1.5, 1.5)) * float(pose.random() < 0.78)
+
         apex = -138.0
         base = apex + lung_height + inspiration
         ctr += ap_heart - 0.0012 * inspiration
-        dome = {"R": base - 38 - right_above_left / 2, "L": base - 38 + right_above_left / 2}
+        dome: dict[Side, float] = {
+            "R": base - 38 - right_above_left / 2,
+            "L": base - 38 + right_above_left / 2,
+        }
         shift = 0.0
 
         heart = case.severity("Cardiomegaly")
@@ -148,6 +157,7 @@ class Thorax:
             clavicle=-112 - lordosis,
             scapula=scapula,
             bubble=bubble,
+            vascularity=vascularity,
         )
 
 
@@ -169,7 +179,9 @@ def _diaphragm(thorax: Thorax, side: Side, count: int = 20) -> Points:
     outer = np.clip((x - top) / (1 - top), 0, 1) ** 2.3
     inner = np.clip((top - x) / top, 0, 1) ** 2
     y = thorax.dome[side] + height * outer + 0.3 * height * inner
-    return np.stack([SIGN[side] * x * thorax.half_width * (1 + SIGN[side] * thorax.turn), y], axis=1)
+    return np.stack(
+        [SIGN[side] * x * thorax.half_width * (1 + SIGN[side] * thorax.turn), y], axis=1
+    )
 
 
 def lung_outline(thorax: Thorax, side: Side) -> Points:

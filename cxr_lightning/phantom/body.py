@@ -40,29 +40,26 @@ def _torso(thorax: Thorax, bedside: bool, generator: np.random.Generator) -> lis
     for side in (-1, 1):
         uneven = float(generator.normal(0, 3))
         arm = 46 + 0.4 * thorax.fat
-        halves.append(
-            spline(
-                [
-                    [0, -260],
-                    [side * neck, -250],
-                    [side * neck, -185 + lift],
-                    [side * (neck + 26), -165 + lift + uneven],
-                    [side * (shoulder - 30), -150 + lift + uneven],
-                    [side * (shoulder + 14), -128 + lift],
-                    [side * (shoulder + 30 + 26 * spread), -70],
-                    [side * (shoulder + 26 + 90 * spread), 40],
-                    [side * (shoulder + 20 + 150 * spread), 150],
-                    [side * (shoulder + 20 + 150 * spread - arm), 160],
-                    [side * (shoulder + 10 + 85 * spread - arm), 40],
-                    [side * (flank + 8 + 10 * spread), -48],
-                    [side * (flank + 1), -30],
-                    [side * flank, 30],
-                    [side * (flank - 4), 110],
-                    [side * (flank + 2), 260],
-                    [0, 260],
-                ]
-            )
-        )
+        outline: list[list[float]] = [
+            [0, -260],
+            [side * neck, -250],
+            [side * neck, -185 + lift],
+            [side * (neck + 26), -165 + lift + uneven],
+            [side * (shoulder - 30), -150 + lift + uneven],
+            [side * (shoulder + 14), -128 + lift],
+            [side * (shoulder + 30 + 26 * spread), -70],
+            [side * (shoulder + 26 + 90 * spread), 40],
+            [side * (shoulder + 20 + 150 * spread), 150],
+            [side * (shoulder + 20 + 150 * spread - arm), 160],
+            [side * (shoulder + 10 + 85 * spread - arm), 40],
+            [side * (flank + 8 + 10 * spread), -48],
+            [side * (flank + 1), -30],
+            [side * flank, 30],
+            [side * (flank - 4), 110],
+            [side * (flank + 2), 260],
+            [0, 260],
+        ]
+        halves.append(spline(outline))
     return halves
 
 
@@ -88,7 +85,8 @@ def lung_air(chest: Chest) -> Field:
     mask = chest.both_lungs
     depth = canvas.blur(mask, 15)
     apices = smoothstep(canvas.y, chest.thorax.apex - 5, chest.thorax.apex + 90)
-    return mask * (0.26 + 0.33 * depth) * (0.78 + 0.22 * apices)
+    air: Field = mask * (0.26 + 0.33 * depth) * (0.78 + 0.22 * apices)
+    return air
 
 
 def heart_mask(chest: Chest) -> Field:
@@ -144,14 +142,13 @@ def _ribs(chest: Chest) -> Field:
     sides: tuple[Side, Side] = ("R", "L")
     for side in sides:
         border = lateral_border(thorax, side, 40)
+        apex_reach = 0.3 * thorax.half_width
         for number in range(11):
             start = thorax.apex - 6 + thorax.rib_gap * number
             slope = thorax.rib_slope + 0.03 * number
             turn_y = start + 12 + slope * thorax.half_width * min(1.0, 0.45 + 0.11 * number)
-            wall = SIGN[side] * float(
-                np.interp(-turn_y, -border[:, 1], np.abs(border[:, 0]), right=0.3 * thorax.half_width)
-            )
-            wall *= 1.012
+            reach = np.interp(-turn_y, -border[:, 1], np.abs(border[:, 0]), right=apex_reach)
+            wall = 1.012 * SIGN[side] * float(reach)
             rise = 7 - 0.4 * number
             back = np.array(
                 [
@@ -165,13 +162,13 @@ def _ribs(chest: Chest) -> Field:
             posterior.append(back)
             if number < 8:
                 drop = 26 + 5.5 * number
-                reach = 0.36 + 0.03 * number
+                inward = SIGN[side] * (0.36 + 0.03 * number) * thorax.half_width
                 front = np.array(
                     [
                         [wall, turn_y],
                         [0.97 * wall, turn_y + 0.3 * drop],
                         [0.74 * wall, turn_y + 0.78 * drop],
-                        [SIGN[side] * reach * thorax.half_width, turn_y + 1.05 * drop],
+                        [inward, turn_y + 1.05 * drop],
                     ]
                 )
                 anterior.append(front)
@@ -186,7 +183,8 @@ def _spine(canvas: Canvas, thorax: Thorax) -> Field:
     discs = np.cos(canvas.y * np.float32(2 * np.pi / (thorax.rib_gap + 1)))
     pedicles = smoothstep(np.abs(across - 11), 4, 2) * smoothstep(discs, -0.2, 0.5)
     process = smoothstep(across, 4, 2.5) * smoothstep(discs, 0.1, 0.7)
-    return column * (0.72 + 0.16 * discs) + 0.16 * pedicles + 0.2 * process
+    spine: Field = column * (0.72 + 0.16 * discs) + 0.16 * pedicles + 0.2 * process
+    return spine
 
 
 def _shoulder_girdle(canvas: Canvas, thorax: Thorax, generator: np.random.Generator) -> Field:
@@ -207,7 +205,7 @@ def _shoulder_girdle(canvas: Canvas, thorax: Thorax, generator: np.random.Genera
             )
         )
         joint = np.array([side * (out + 44), -118 + lift])
-        arms.append(spline([joint, joint + [side * 14, 40], joint + [side * 34, 130]]))
+        arms.append(spline(joint + np.array([[0, 0], [side * 14, 40], [side * 34, 130]])))
         inward = 6 + 46 * thorax.scapula
         scapulae.append(
             spline(
@@ -241,7 +239,7 @@ def abdomen_gas(chest: Chest, generator: np.random.Generator) -> Field:
     bubble = smoothstep(canvas.ellipse(place, (1.35 * radius, 0.75 * radius)), 1.1, 0.75)
     if chest.case.view == "PA":
         bubble *= smoothstep(canvas.y, place[1] + 5, place[1] + 3)
-    gas = 0.34 * bubble
+    gas = float(generator.uniform(0.12, 0.36)) * min(1.0, 5 * thorax.bubble) * bubble
     loops = canvas.clouds(generator, 26, 2)
     below = smoothstep(canvas.y, top + 14, top + 50) * smoothstep(np.abs(canvas.x), 24, 60)
     gas += 0.16 * below * smoothstep(loops, 1.1, 2.8)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Canvas", "Field", "Points", "band", "bounding_box", "smoothstep", "spline"]
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""float32 in practice, which NumPy's annotations lose under arithmetic with numbers."""
 Points = NDArray[np.float64]
 
 _SUBPIXEL_BITS = 4
@@ -50,21 +52,21 @@ class Canvas:
         self._turn = np.array([[cos, -sin], [sin, cos]])
         self._back = self._turn.T / self.scale
         self._axis = np.arange(size) + 0.5 - size / 2
-        self.x: Field = self._plane(*self._back[0], self._centre[0])
-        self.y: Field = self._plane(*self._back[1], self._centre[1])
+        self.x: Field = self._plane(self._back[0], self._centre[0])
+        self.y: Field = self._plane(self._back[1], self._centre[1])
 
     def _plane(
         self,
-        per_column: float,
-        per_row: float,
+        slopes: Points,
         offset: float,
         rows: slice = slice(None),
         columns: slice = slice(None),
     ) -> Field:
-        """Return a field that changes linearly, or a window of it."""
-        across = (per_column * self._axis[columns] + offset).astype(np.float32)
-        down = (per_row * self._axis[rows]).astype(np.float32)
-        return down[:, None] + across[None, :]
+        """Return a field with slopes per column and per row, or a window of it."""
+        across = (slopes[0] * self._axis[columns] + offset).astype(np.float32)
+        down = (slopes[1] * self._axis[rows]).astype(np.float32)
+        plane: Field = down[:, None] + across[None, :]
+        return plane
 
     def to_pixels(self, points: ArrayLike) -> Points:
         """Map points (..., 2) in millimetres to pixel coordinates; a pixel's centre is whole."""
@@ -83,9 +85,7 @@ class Canvas:
             cv2.fillPoly(layer, [polygon], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
         return layer.astype(np.float32) * np.float32(1 / 255)
 
-    def _all_fixed_point(
-        self, shapes: Sequence[ArrayLike] | Points
-    ) -> Sequence[NDArray[np.int32]]:
+    def _all_fixed_point(self, shapes: Sequence[ArrayLike] | Points) -> Sequence[NDArray[np.int32]]:
         if isinstance(shapes, np.ndarray):
             return list(self._fixed_point(shapes))
         return [self._fixed_point(shape) for shape in shapes]
@@ -116,23 +116,26 @@ class Canvas:
         factor = 1
         while pixels / factor > 5 and self.size // (2 * factor) >= 16:
             factor *= 2
-        if factor > 1:
-            side = self.size // factor
-            field = cv2.resize(field, (side, side), interpolation=cv2.INTER_AREA)
-        field = cv2.GaussianBlur(field, (0, 0), pixels / factor, borderType=cv2.BORDER_REPLICATE)
-        if factor > 1:
-            field = cv2.resize(field, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
-        return field
+        coarse = self._resize(field, self.size // factor, cv2.INTER_AREA)
+        sigma_coarse = pixels / factor
+        cv2.GaussianBlur(coarse, (0, 0), sigma_coarse, coarse, 0, cv2.BORDER_REPLICATE)
+        return self._resize(coarse, self.size, cv2.INTER_LINEAR)
+
+    def _resize(self, field: Field, side: int, interpolation: int) -> Field:
+        """Return a new field of another size."""
+        if field.shape[0] == side:
+            return field.copy()
+        return np.asarray(cv2.resize(field, (side, side), interpolation=interpolation))
 
     def noise(self, generator: np.random.Generator, grain: float) -> Field:
-        """Return smooth noise of mean 0 and variance about 1, with grains of so many millimetres."""
+        """Return smooth noise of mean 0 and variance about 1, its grain in millimetres."""
         cells = max(4, min(self.size, int(np.ceil(self.fov / grain)) + 1))
         coarse = generator.standard_normal((cells, cells), dtype=np.float32)
         if cells == self.size:
             return coarse
         # Interpolation averages neighbours, which lowers the variance.
         coarse *= np.float32(1.25)
-        return cv2.resize(coarse, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
+        return self._resize(coarse, self.size, cv2.INTER_CUBIC)
 
     def clouds(self, generator: np.random.Generator, grain: float, octaves: int = 3) -> Field:
         """Return a pyramid of noise, each octave half as coarse and 0.6 times as strong."""
@@ -173,7 +176,7 @@ class Canvas:
         angle: float,
         reach: float,
     ) -> tuple[tuple[slice, slice], Field]:
-        """Return the squared normalised radius inside the window of `reach` radii, and the window."""
+        """Return a window of `reach` radii, and the squared normalised radius inside it."""
         middle = self.to_pixels(centre)
         half = reach * max(radii) * self.scale
         low = np.clip(np.floor(middle - half), 0, self.size).astype(int)
@@ -183,8 +186,8 @@ class Canvas:
         main = np.array([[cos, sin], [-sin, cos]]) / np.array(radii)[:, None]
         slopes = main @ self._back
         offsets = main @ (self._centre - np.asarray(centre, dtype=np.float64))
-        u = self._plane(*slopes[0], offsets[0], rows, columns)
-        v = self._plane(*slopes[1], offsets[1], rows, columns)
+        u = self._plane(slopes[0], offsets[0], rows, columns)
+        v = self._plane(slopes[1], offsets[1], rows, columns)
         u *= u
         v *= v
         u += v
@@ -203,7 +206,9 @@ def smoothstep(field: Field, low: float, high: float) -> Field:
     return rise
 
 
-def spline(points: ArrayLike, *, closed: bool = False, steps: int = 6) -> Points:
+def spline(
+    points: ArrayLike | Sequence[Sequence[float]], *, closed: bool = False, steps: int = 6
+) -> Points:
     """Return Catmull-Rom curves (..., n, 2) through control points (..., k, 2)."""
     knots = np.asarray(points, dtype=np.float64)
     first, last = knots[..., :1, :], knots[..., -1:, :]
@@ -229,7 +234,7 @@ def _catmull_rom(steps: int) -> Points:
 
 
 def band(curve: Points, width: ArrayLike) -> Points:
-    """Return the polygons around curves (..., n, 2); `width` is one number or one for each point."""
+    """Return the polygons around curves (..., n, 2); `width` is a number or one for each point."""
     along = np.diff(curve, axis=-2)
     direction = np.concatenate([along[..., :1, :], along], axis=-2)
     direction[..., 1:-1, :] += along[..., 1:, :]

@@ -25,7 +25,7 @@ _MOST_VISITS = 8
 _SIDED: dict[str, float] = {
     "Effusion": 0.35,
     "Infiltration": 0.45,
-    "Pleural_Thickening": 0.3,
+    "Pleural_Thickening": 0.4,
     "Atelectasis": 0.2,
     "Consolidation": 0.12,
     "Pneumonia": 0.1,
@@ -36,9 +36,9 @@ _SIDED: dict[str, float] = {
 def make_cohort(images: int, seed: int) -> list[Case]:
     """Return the first `images` radiographs of the endless cohort of a seed.
 
-    A smaller cohort is the beginning of a larger one of the same seed. Cases are ordered by patient,
-    then visit. One patient of every five is marked for the test list. The kinds of patient follow a
-    low-discrepancy sequence, so that even small cohorts have nearly the stated prevalence.
+    A smaller cohort is the beginning of a larger one of the same seed. Cases are ordered by
+    patient, then visit. One patient of every five is marked for the test list. The kinds of patient
+    follow a low-discrepancy sequence, so that even small cohorts have nearly the stated prevalence.
     """
     cases: list[Case] = []
     patient = 0

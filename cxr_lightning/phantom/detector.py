@@ -40,7 +40,8 @@ def expose(chest: Chest, attenuation: Field) -> NDArray[np.uint8]:
     noise = canvas.blur(fine.standard_normal(grey.shape, dtype=np.float32), 0.7)
     grey += strength * noise * (1.3 - 0.6 * grey)
     grey = _collimate(chest, grey, generator)
-    return np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _collimate(chest: Chest, grey: Field, generator: np.random.Generator) -> Field:

@@ -20,6 +20,7 @@ _PLASTIC = 0.2
 def devices(chest: Chest) -> Field:
     """Return the attenuation of devices: frequent at the bedside, rare otherwise."""
     case, canvas = chest.case, chest.canvas
+
     def own(device: str) -> np.random.Generator:
         # A stream for each device, so that one never moves another.
         return stream(case.seed, case.patient, case.visit, device)
@@ -64,8 +65,10 @@ def _leads(chest: Chest, generator: np.random.Generator) -> Field:
     for place in places:
         distance = canvas.ellipse((float(place[0]), float(place[1])), (6.5, 6.5))
         total += _METAL * (0.35 * smoothstep(distance, 1.1, 0.8) + smoothstep(distance, 0.3, 0.1))
-        bend = 0.5 * (place + (exit_x, -200)) + generator.normal(0, 30, 2)
-        wires.append(spline([place, place + generator.normal(0, 14, 2), bend, [exit_x, -260]]))
+        bend = 0.5 * (place + np.array([exit_x, -200])) + generator.normal(0, 30, 2)
+        wires.append(
+            spline(np.stack([place, place + generator.normal(0, 14, 2), bend, [exit_x, -260.0]]))
+        )
     return total + 0.14 * canvas.stroke(wires, 1.6)
 
 
@@ -73,18 +76,20 @@ def _tracheal_tube(chest: Chest, generator: np.random.Generator) -> Field:
     canvas, lean = chest.canvas, 60 * chest.thorax.turn
     tip = float(generator.uniform(-108, -76))
     line = spline([[lean - 2, -240], [lean, -150], [lean - 3, tip]])
-    walls = [line + (4, 0), line - (4, 0)]
-    return 0.12 * canvas.stroke(walls, 1.6) + 0.16 * canvas.stroke([line + (4, 0)], 1.2)
+    wall = np.array([4.0, 0.0])
+    walls = [line + wall, line - wall]
+    return 0.12 * canvas.stroke(walls, 1.6) + 0.16 * canvas.stroke([line + wall], 1.2)
 
 
 def _central_line(chest: Chest, generator: np.random.Generator) -> Points:
     lean = 60 * chest.thorax.turn + chest.thorax.shift
-    tip = [lean - 27, float(generator.uniform(-55, -15))]
+    tip: list[float] = [lean - 27, float(generator.uniform(-55, -15))]
     if generator.random() < 0.5:
         return spline([[lean - 50, -230], [lean - 40, -160], [lean - 27, -110], tip])
     side = -1 if generator.random() < 0.5 else 1
-    start = [side * 0.8 * chest.thorax.half_width, -80.0]
-    return spline([start, [side * 60, -112], [lean - 12, -112], [lean - 26, -85], tip])
+    start: list[float] = [side * 0.8 * chest.thorax.half_width, -80.0]
+    under: list[float] = [side * 60.0, -112.0]
+    return spline([start, under, [lean - 12, -112], [lean - 26, -85], tip])
 
 
 def _gastric_tube(chest: Chest) -> Points:
@@ -104,7 +109,9 @@ def _pacemaker(chest: Chest, generator: np.random.Generator) -> Field:
     canvas, width = chest.canvas, chest.thorax.half_width
     place = (0.72 * width + float(generator.normal(0, 6)), -82 + float(generator.normal(0, 8)))
     # A square with round corners: the fourth-power norm.
-    can = ((canvas.x - np.float32(place[0])) / 19) ** 4 + ((canvas.y - np.float32(place[1])) / 21) ** 4
+    can = ((canvas.x - np.float32(place[0])) / 19) ** 4 + (
+        (canvas.y - np.float32(place[1])) / 21
+    ) ** 4
     apex = (0.5 * width, chest.thorax.dome["L"] - 10)
     lead = spline([place, [40, -118], [-14, -105], [-26, -40], [-4, 20], apex])
     return _METAL * smoothstep(can, 1.1, 0.8) + 0.25 * canvas.stroke([lead], 1.8)
@@ -114,7 +121,7 @@ def _sternotomy(chest: Chest) -> Field:
     canvas, lean = chest.canvas, 60 * chest.thorax.turn
     angles = np.linspace(0, 2 * np.pi, 9)
     loop = np.stack([5.5 * np.cos(angles), 3.5 * np.sin(angles)], axis=1)
-    wires = [loop + (lean, y) for y in np.arange(-95, 45, 24)]
+    wires = [loop + np.array([lean, y]) for y in range(-95, 45, 24)]
     return 0.3 * canvas.stroke(wires, 1.4)
 
 
@@ -136,7 +143,14 @@ def markers(chest: Chest, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     scale = size / 256
     right, down = generator.uniform(0.84, 0.93), generator.uniform(0.06, 0.16)
     letter = (round(float(right) * size), round(float(down) * size))
-    _write(out, "L", letter, 0.42 * scale, scale)
+    style = float(generator.random())
+    if style < 0.15:
+        middle = (letter[0] + round(4 * scale), letter[1] - round(4 * scale))
+        cv2.circle(out, middle, round(7 * scale), 5, -1, cv2.LINE_AA)
+        cv2.circle(out, middle, round(7 * scale), 250, max(1, round(scale)), cv2.LINE_AA)
+    _write(out, "L", letter, (0.32 + 0.16 * float(generator.random())) * scale, scale)
+    if style > 0.8:
+        _write(out, "R", (size - letter[0] - round(8 * scale), letter[1]), 0.4 * scale, scale)
     if generator.random() < 0.25:
         initials = "".join(chr(65 + int(code)) for code in generator.integers(0, 26, 2))
         _write(out, initials, (letter[0], letter[1] + round(8 * scale)), 0.2 * scale, scale)

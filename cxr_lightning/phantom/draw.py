@@ -20,7 +20,6 @@ from typing import IO
 
 import cv2
 
-from cxr_lightning.errors import DataError
 from cxr_lightning.phantom.cohort import make_cohort
 from cxr_lightning.phantom.render import render_with_truth
 
@@ -55,14 +54,17 @@ class Drawn:
 
 
 def draw(job: Job) -> Iterator[Drawn]:
-    """Draw and write the images of a job, one after the other."""
+    """Draw and write the images of a job, one after the other.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
     for case in make_cohort(job.images, job.seed)[job.start :: job.step]:
         rendering = render_with_truth(case, size=job.size)
-        path = Path(job.folder) / case.image_index
-        if not cv2.imwrite(str(path), rendering.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise DataError(
-                f"The phantom could not be written: {path} is not writable or the disk is full."
-            )
+        encoded = cv2.imencode(".png", rendering.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+        (Path(job.folder) / case.image_index).write_bytes(encoded.tobytes())
         scale = _BOX_SPACE / job.size
         boxes = tuple(
             (
@@ -82,8 +84,8 @@ def draw_in_parallel(job: Job, processes: int) -> Iterator[Drawn]:
 
     Raises
     ------
-    DataError
-        If a file could not be written, with the reason.
+    OSError
+        If a file cannot be written.
     """
     answers: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
     children = [_start(replace(job, start=n, step=processes)) for n in range(processes)]
@@ -137,6 +139,6 @@ def _forward(
 def _read(line: str) -> Drawn:
     fields = json.loads(line)
     if "error" in fields:
-        raise DataError(fields["error"])
+        raise OSError(fields["error"])
     boxes = tuple((box[0], box[1], box[2], box[3], box[4]) for box in fields["boxes"])
     return Drawn(fields["image_index"], fields["fov_mm"], boxes)

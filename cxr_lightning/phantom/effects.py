@@ -65,6 +65,6 @@ class Effect:
 
 
 def finding_stream(case: Case, finding: Finding) -> np.random.Generator:
-    """Return the generator of a lesion's place and shape: the same at every visit of the patient."""
+    """Return the generator of a lesion's place and shape, the same at every visit."""
     purpose = "Lesion" if finding.diameter else finding.name
     return stream(case.seed, case.patient, None, f"shape of {purpose}", finding.key)

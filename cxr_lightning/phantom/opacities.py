@@ -1,4 +1,4 @@
-"""Findings that replace air inside the lung: collapse, consolidation, infiltrates, oedema, nodules."""
+"""Findings that replace air in the lung: collapse, consolidation, infiltrates, edema, nodules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cxr_lightning.phantom.anatomy import SIGN
 from cxr_lightning.phantom.canvas import Field, Points, band, smoothstep, spline
-from cxr_lightning.phantom.cases import Finding
+from cxr_lightning.phantom.cases import MASS_FROM_MM, Finding
 from cxr_lightning.phantom.effects import Chest, Effect, finding_stream
 
 __all__ = ["atelectasis", "consolidation", "edema", "infiltration", "nodule", "pneumonia"]
@@ -65,7 +65,12 @@ def _collapsed_lobe(chest: Chest, finding: Finding, upper: bool) -> Field:
     reach = (0.8 - 0.3 * severity) * thorax.half_width
     if upper:
         low = thorax.apex + 75 - 20 * severity
-        corners = [[0, thorax.apex - 10], [reach, thorax.apex + 4], [0.9 * reach, low - 22], [0, low]]
+        corners = [
+            [0, thorax.apex - 10],
+            [reach, thorax.apex + 4],
+            [0.9 * reach, low - 22],
+            [0, low],
+        ]
     else:
         corners = [[0, dome - 85], [10, dome - 82], [0.85 * reach, dome + 12], [0, dome + 30]]
     wedge = canvas.fill([np.array(corners) * (sign, 1)])
@@ -84,7 +89,7 @@ def consolidation(chest: Chest, finding: Finding) -> Effect:
         float(generator.uniform(0.22, 0.36) if upper else generator.uniform(0.68, 0.84)),
     )
     rough = 0.4 * canvas.clouds(generator, 26, 3)
-    size = 34 + 26 * severity
+    size = 28 + 29 * severity
     distance = canvas.ellipse((x, y), (1.2 * size, 0.95 * size))
     shape = smoothstep(distance + rough, 1.25, 0.55)
     # The fissure: a straight, sharp edge towards the middle of the lung.
@@ -93,7 +98,7 @@ def consolidation(chest: Chest, finding: Finding) -> Effect:
     line = canvas.y - np.float32(edge) - np.float32(tilt) * (canvas.x - np.float32(x))
     shape *= smoothstep(line, 1.5, -1.5) if upper else smoothstep(line, -1.5, 1.5)
     bronchi = _bronchogram(chest, finding, (x, y), generator)
-    fill = (0.62 + 0.28 * severity) * shape * lung * (1 - 0.4 * bronchi)
+    fill = (0.5 + 0.36 * severity) * shape * lung * (1 - 0.4 * bronchi)
     return Effect(fill=fill, markings=1 - 0.8 * shape * lung, box=_frame(fill))
 
 
@@ -109,8 +114,15 @@ def _bronchogram(
         for side in (-1, 1):
             spread = float(generator.uniform(0.12, 0.5)) * side
             stem = start + fork * along
-            lines.append(spline([stem, stem + 0.22 * along + 0.5 * spread * across,
-                                 stem + 0.42 * along + spread * across]))
+            lines.append(
+                spline(
+                    [
+                        stem,
+                        stem + 0.22 * along + 0.5 * spread * across,
+                        stem + 0.42 * along + spread * across,
+                    ]
+                )
+            )
     return chest.canvas.blur(chest.canvas.stroke(lines, 2.0), 0.8)
 
 
@@ -128,7 +140,7 @@ def pneumonia(chest: Chest, finding: Finding) -> Effect:
 
 
 def infiltration(chest: Chest, finding: Finding) -> Effect:
-    """Ill-defined streaks and patches over a whole zone, thin enough for vessels to show through."""
+    """Ill-defined streaks and patches over a zone, thin enough for vessels to show through."""
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
     lung, severity = chest.lungs[finding.side], finding.severity
     down = float(generator.uniform(0.3, 0.85))
@@ -160,14 +172,14 @@ def edema(chest: Chest, finding: Finding) -> Effect:
             length = SIGN[side] * float(generator.uniform(9, 18))
             lines.append(np.array([[wall, level], [wall - length, level + 1.0]]))
     cloud = 0.75 + 0.3 * np.clip(canvas.clouds(generator, 15, 3), -1.5, 1.5)
-    haze = 0.03 + 0.14 * severity
-    fill = np.clip((0.16 + 0.5 * severity) * wings * cloud + haze * chest.both_lungs, 0, 0.95)
+    haze = 0.02 + 0.13 * severity
+    fill = np.clip((0.12 + 0.46 * severity) * wings * cloud + haze * chest.both_lungs, 0, 0.95)
     kerley = 0.05 * (0.4 + severity) * canvas.stroke(lines, 1.5) * chest.both_lungs
     return Effect(fill=fill, attenuation=kerley)
 
 
 def nodule(chest: Chest, finding: Finding) -> Effect:
-    """A round shadow: smooth and small (nodule), or large with a lobulated or spiculated edge (mass).
+    """A round shadow: small and smooth (nodule), or large, lobulated or spiculated (mass).
 
     `severity` is the conspicuity of the lesion; its size is `diameter`.
     """
@@ -176,11 +188,12 @@ def nodule(chest: Chest, finding: Finding) -> Effect:
     x, y = _lung_point(chest, finding, across, down)
     radius = 0.5 * finding.diameter
     stretch = float(generator.uniform(0.86, 1.16))
-    distance = canvas.ellipse((x, y), (radius * stretch, radius / stretch), generator.uniform(0, 180))
-    large = finding.diameter > 30
-    rough = canvas.clouds(generator, max(6.0, 0.55 * radius), 2)
+    large = finding.diameter > MASS_FROM_MM
+    rough = np.clip(canvas.clouds(generator, max(6.0, 0.55 * radius), 2), -1.5, 1.5)
     uneven = float(generator.uniform(0.1, 0.3)) if large else 0.08
-    distance = distance * (1 + uneven * rough)
+    radii = (radius * stretch, radius / stretch)
+    distance = canvas.ellipse((x, y), radii, float(generator.uniform(0, 180)))
+    distance *= 1 + uneven * rough
     depth = np.sqrt(np.clip(1.1 - distance, 0, 1))
     edge = smoothstep(distance, 1.1, 0.75)
     calcified = float(generator.random() < 0.2) * (not large)
@@ -190,17 +203,11 @@ def nodule(chest: Chest, finding: Finding) -> Effect:
         lesion *= 1 - 0.7 * smoothstep(distance, 0.42, 0.3)
     if large and spiculated:
         lesion = np.maximum(lesion, 0.5 * _spicules(chest, (x, y), radius, generator))
-    contrast = 0.15 + 0.15 * finding.severity + 0.08 * calcified
+    contrast = 0.12 + 0.16 * finding.severity + 0.08 * calcified
     # A large lesion takes the place of more lung, so it is denser.
     contrast *= 1.15 if large else 0.8 + 0.02 * (30 - finding.diameter)
-    inside = canvas.ellipse((x, y), (radius * stretch, radius / stretch)) < 1.05
-    near = np.hypot(canvas.x - np.float32(x), canvas.y - np.float32(y)) < 1.02 * radius * max(
-        stretch, 1 / stretch
-    )
-    return Effect(
-        attenuation=contrast * canvas.blur(lesion, 0.7) * (0.35 + 0.65 * chest.both_lungs),
-        box=(edge > 0.2) & near if not inside.all() else inside,
-    )
+    shadow = contrast * canvas.blur(lesion, 0.7) * (0.35 + 0.65 * chest.both_lungs)
+    return Effect(attenuation=shadow, box=edge > 0.2)
 
 
 def _spicules(

@@ -34,7 +34,7 @@ class Profile:
 
 PROFILES = {
     "healthy": Profile(
-        0.455,
+        0.453,
         (42, 16),
         2.2,
         0.24,
@@ -117,7 +117,7 @@ PROFILES = {
         {"Pleural_Thickening": 0.75, "Effusion": 0.22, "Fibrosis": 0.07, "Atelectasis": 0.1},
     ),
     "hiatal hernia": Profile(
-        0.04, (65, 11), 1.9, 0.2, {"Hernia": 0.88, "Atelectasis": 0.14, "Effusion": 0.06}
+        0.042, (65, 11), 2.1, 0.2, {"Hernia": 0.92, "Atelectasis": 0.14, "Effusion": 0.06}
     ),
     "after surgery": Profile(
         0.025,

@@ -1,4 +1,4 @@
-"""From a case to pixels: attenuation along each ray, then what detector and processing make of it."""
+"""From a case to pixels: attenuation along each ray, then what the detector makes of it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ from cxr_lightning.phantom.streams import stream
 from cxr_lightning.phantom.vessels import vessels
 
 __all__ = ["Box", "Rendering", "pose", "render", "render_with_truth"]
-
-_BONE_IN_LUNG = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,53 +72,49 @@ def render_with_truth(case: Case, *, size: int = 256) -> Rendering:
     attenuation = _attenuation(chest, effects)
     attenuation += devices(chest)
     pixels = markers(chest, expose(chest, attenuation))
-    boxes = tuple(
-        _box(finding, effect)
-        for finding, effect in zip(case.findings, effects, strict=True)
-        if finding.name in BOXED and effect.box is not None and effect.box.any()
-    )
-    return Rendering(pixels, boxes, canvas.fov)
+    framed = zip(case.findings, effects, strict=True)
+    boxes = [_box(finding, effect) for finding, effect in framed if finding.name in BOXED]
+    return Rendering(pixels, tuple(box for box in boxes if box is not None), canvas.fov)
 
 
 def _attenuation(chest: Chest, effects: list[Effect]) -> Field:
+    """Return the attenuation along each ray: tissue and bone, less the air, with the findings."""
     case, canvas = chest.case, chest.canvas
-    body = stream(case.seed, case.patient, None, "tissue")
-    aired = 1.0
-    markings: Field | float = 1.0
-    added = np.zeros_like(canvas.x)
-    silhouette = heart_mask(chest)
-    displaced, middle = mediastinum(chest, silhouette)
-    extra = np.zeros_like(canvas.x)
-    aired = 1 - displaced
+
+    def life(part: str) -> np.random.Generator:
+        return stream(case.seed, case.patient, None, part)
+
+    displaced, middle = mediastinum(chest, heart_mask(chest))
+    aerated = 1 - displaced
+    surplus, markings = np.zeros_like(canvas.x), np.ones_like(canvas.x)
     for effect in effects:
         if effect.fill is not None:
-            aired = aired * (1 - np.maximum(effect.fill, 0))
-            extra += np.maximum(-effect.fill, 0)
-        if effect.attenuation is not None:
-            added += effect.attenuation
+            aerated *= 1 - np.maximum(effect.fill, 0)
+            surplus += np.maximum(-effect.fill, 0)
         if effect.markings is not None:
-            markings = markings * effect.markings
-    air = lung_air(chest)
-    tissue = soft_tissue(chest, body)
-    tree = stream(case.seed, case.patient, None, "vessels")
-    vessel = vessels(chest, tree, case.severity("Edema"))
-    texture = canvas.clouds(stream(case.seed, case.patient, None, "parenchyma"), 16, 3)
-    inside = air * aired
-    total = tissue - inside * (1 + extra)
-    total += 0.3 * vessel * markings * inside
-    total += 0.03 * texture * markings * inside
-    total += middle + added
-    total += skeleton(chest, stream(case.seed, case.patient, None, "bones")) * (
-        0.3 + 0.7 * chest.both_lungs * aired
-    ) * np.minimum(1, 4 * tissue)
-    gas = stream(case.seed, case.patient, case.visit, "gas")
-    total += abdomen_gas(chest, gas) * (1 - chest.both_lungs)
+            markings *= effect.markings
+        if effect.attenuation is not None:
+            middle += effect.attenuation
+
+    tissue = soft_tissue(chest, life("tissue"))
+    air = lung_air(chest) * aerated
+    vessel = vessels(chest, life("vessels"), case.severity("Edema"))
+    texture = canvas.clouds(life("parenchyma"), 16, 3)
+    bones = skeleton(chest, life("bones"))
+    # Thick tissue hides bone: the ribs fade behind heart, fluid and abdomen, and end with the body.
+    bones *= (0.3 + 0.7 * chest.both_lungs * aerated) * np.minimum(1, 4 * tissue)
+    gas = abdomen_gas(chest, stream(case.seed, case.patient, case.visit, "gas"))
+
+    total = tissue - air * (1 + surplus)
+    total += air * markings * (0.3 * vessel + 0.03 * texture)
+    total += middle + bones + gas * (1 - chest.both_lungs)
     return np.maximum(total, 0)
 
 
-def _box(finding: Finding, effect: Effect) -> Box:
+def _box(finding: Finding, effect: Effect) -> Box | None:
+    """Return the box, or None for a lesion that lies outside the picture or is too faint."""
     corners = None if effect.box is None else bounding_box(effect.box)
     if corners is None:
-        raise ValueError(f"{finding.name} has no pixels")
+        return None
     left, top, right, bottom = corners
     return Box(finding, left, top, right - left, bottom - top)

@@ -1,4 +1,4 @@
-"""Random streams with an address: what is drawn depends on who it is drawn for and on nothing else."""
+"""Random streams with an address: a draw depends on whom it is for and on nothing else."""
 
 from __future__ import annotations
 

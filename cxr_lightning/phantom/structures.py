@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cxr_lightning.phantom.anatomy import SIGN, lateral_border, lung_outline
-from cxr_lightning.phantom.canvas import Field, smoothstep
+from cxr_lightning.phantom.canvas import Points, smoothstep
 from cxr_lightning.phantom.cases import Finding
 from cxr_lightning.phantom.effects import Chest, Effect, finding_stream
 
@@ -40,7 +40,7 @@ def effusion(chest: Chest, finding: Finding) -> Effect:
     severity = finding.severity
     dome = thorax.dome[finding.side]
     # From a blunted angle to most of the hemithorax.
-    level = thorax.base - 20 - 12 * severity - 130 * severity**1.6
+    level = thorax.base - 13 - 16 * severity - 128 * severity**1.6
     climb = float(generator.uniform(26, 40)) * (0.6 + 0.6 * severity)
     outwards = np.clip(SIGN[finding.side] * canvas.x / np.float32(thorax.half_width), 0, 1)
     meniscus = level + climb * (1 - smoothstep(outwards, 0.35, 1.0)) * (0.55 + 0.45 * severity)
@@ -51,7 +51,7 @@ def effusion(chest: Chest, finding: Finding) -> Effect:
     fill = 0.93 * fluid
     if chest.case.view == "AP":
         veil = smoothstep(canvas.y, thorax.apex + 20, thorax.base)
-        fill = np.maximum(fill, (0.12 + 0.3 * severity) * veil)
+        fill = np.maximum(fill, (0.05 + 0.3 * severity) * veil)
     fill = fill * lung
     return Effect(fill=fill, markings=1 - 0.7 * fluid * lung, box=(fluid * lung) > 0.4)
 
@@ -61,11 +61,14 @@ def pneumothorax(chest: Chest, finding: Finding) -> Effect:
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
     lung, severity = chest.lungs[finding.side], finding.severity
     outline = lung_outline(chest.thorax, finding.side)
-    centre = np.array(chest.hilum(finding.side)) + (0, 18)
+    x, y = chest.hilum(finding.side)
+    centre = np.array([x, y + 18])
     away = outline - centre
     shrink = 0.07 + 0.5 * severity**1.3
     # Air rises to the apex; at the base the lung stays nearer to the wall.
-    height = np.clip((chest.thorax.base - outline[:, 1]) / (chest.thorax.base - chest.thorax.apex), 0, 1)
+    height = np.clip(
+        (chest.thorax.base - outline[:, 1]) / (chest.thorax.base - chest.thorax.apex), 0, 1
+    )
     apical = float(generator.uniform(0.35, 0.7))
     part = shrink * (apical + (1 - apical) * height) * np.clip(0.2 + 1.2 * height, 0, 1)
     lateral = np.clip(SIGN[finding.side] * away[:, 0] / 45, 0, 1)
@@ -76,9 +79,7 @@ def pneumothorax(chest: Chest, finding: Finding) -> Effect:
     line = canvas.blur(canvas.stroke([edge], 1.9, closed=True), 0.4)
     line *= lung * smoothstep(canvas.blur(beyond, 2.5), 0.12, 0.35)
     fill = -0.24 * beyond + (0.05 + 0.34 * severity**1.5) * collapsed
-    return Effect(
-        fill=fill, attenuation=0.085 * line, markings=1 - 0.97 * beyond, box=beyond > 0.5
-    )
+    return Effect(fill=fill, attenuation=0.085 * line, markings=1 - 0.97 * beyond, box=beyond > 0.5)
 
 
 def emphysema(chest: Chest, finding: Finding) -> Effect:
@@ -131,28 +132,30 @@ def fibrosis(chest: Chest, finding: Finding) -> Effect:
 
 
 def pleural_thickening(chest: Chest, finding: Finding) -> Effect:
-    """A cap over the apex, or a band between the ribs and the lung, now and then calcified."""
+    """A cap over the apex, a band between ribs and lung, or both; now and then calcified."""
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
     lung, severity = chest.lungs[finding.side], finding.severity
     thorax = chest.thorax
-    thick = 8 + 16 * severity
+    thick = 9 + 18 * severity
     border = lateral_border(thorax, finding.side, 40)
-    cap = bool(generator.random() < 0.45)
+    apical, basal = ((True, False), (False, True), (True, True))[int(generator.integers(3))]
     uneven = 1 + 0.35 * canvas.noise(generator, 30)
     inside = canvas.fill([_inset(border, thick, SIGN[finding.side], thorax.base)])
     peel = np.clip(lung - canvas.blur(inside, 2.2), 0, 1) * np.clip(uneven, 0.3, 1.6)
-    if cap:
-        where = smoothstep(canvas.y, thorax.apex + 62 + 20 * severity, thorax.apex + 25)
-    else:
-        where = smoothstep(canvas.y, -80, -45)
+    where = np.zeros_like(canvas.x)
+    if apical:
+        where += smoothstep(canvas.y, thorax.apex + 70 + 25 * severity, thorax.apex + 30)
+    if basal:
+        where += smoothstep(canvas.y, -75, -40)
+    where = np.minimum(where, 1)
     fill = np.clip((0.75 + 0.22 * severity) * peel * where, 0, 0.95)
     plaque = smoothstep(canvas.noise(generator, 12), 0.9, 1.5) * float(generator.random() < 0.3)
     return Effect(fill=fill, attenuation=0.12 * plaque * fill, markings=1 - 0.8 * peel * where)
 
 
-def _inset(border: Field, thick: float, sign: int, base: float) -> Field:
+def _inset(border: Points, thick: float, sign: int, base: float) -> Points:
     """Return the outline of what is left inside a rind of so many millimetres."""
-    inner = border - (sign * thick, 0)
+    inner = border - np.array([sign * thick, 0.0])
     inner[:, 1] += thick * np.clip((base - border[:, 1] - 120) / 90, 0, 1.2)
     closing = np.array([[-sign * 20, inner[-1, 1] + 10], [-sign * 20, base + 60]])
     foot = np.array([[inner[0, 0], base + 60]])
@@ -163,8 +166,8 @@ def hernia(chest: Chest, finding: Finding) -> Effect:
     """The stomach behind the heart: a round shadow with air above a level of fluid."""
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
     severity = finding.severity
-    radius = 24 + 20 * severity
-    x = float(generator.normal(14, 9)) + 0.5 * chest.thorax.shift
+    radius = 27 + 21 * severity
+    x = float(generator.normal(8, 14)) + 0.5 * chest.thorax.shift
     low = 0.5 * (chest.thorax.dome["R"] + chest.thorax.dome["L"])
     y = low - 0.55 * radius
     distance = canvas.ellipse((x, y), (radius * 1.2, radius), float(generator.normal(0, 12)))
@@ -175,5 +178,5 @@ def hernia(chest: Chest, finding: Finding) -> Effect:
     sharp = 1.2 if chest.case.view == "PA" else 9.0
     air = lumen * smoothstep(canvas.y, level + sharp, level - sharp)
     aerated = float(generator.uniform(0.2, 1.0))
-    attenuation = 0.13 * body - (0.13 + 0.2 * aerated) * air
+    attenuation = 0.13 * body - (0.16 + 0.2 * aerated) * air
     return Effect(fill=0.75 * body * chest.both_lungs, attenuation=attenuation)

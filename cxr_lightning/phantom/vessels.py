@@ -45,12 +45,14 @@ def vessels(chest: Chest, generator: np.random.Generator, upper: float = 0.0) ->
     total = np.zeros_like(canvas.x)
     for width, layer in layers.items():
         total += (0.12 + 0.1 * width) * canvas.blur(layer.astype(np.float32), 0.28 * width)
-    total *= 1 / 255
+    total *= chest.thorax.vascularity / 255
     for side in _SIDES:
         x, y = chest.hilum(side)
         strength = 1.15 + 0.5 * upper
         total += strength * canvas.blob((x, y), (9, 14), SIGN[side] * -15)
-        total += 0.8 * strength * canvas.blob((x + SIGN[side] * 6, y + 26), (6, 18), SIGN[side] * -18)
+        total += (
+            0.8 * strength * canvas.blob((x + SIGN[side] * 6, y + 26), (6, 18), SIGN[side] * -18)
+        )
     return total
 
 
@@ -64,7 +66,8 @@ def _tree(
     angles = np.linspace(-82, 84, trunks) + generator.normal(0, 5, trunks)
     reach = (chest.thorax.half_width - abs(x)) / 100
     starts = np.stack(
-        [x + SIGN[side] * 4 * np.cos(np.deg2rad(angles)), y + 16 * np.sin(np.deg2rad(angles))], axis=1
+        [x + SIGN[side] * 4 * np.cos(np.deg2rad(angles)), y + 16 * np.sin(np.deg2rad(angles))],
+        axis=1,
     )
     lengths = generator.uniform(24, 36, trunks) * (1 + 0.25 * np.sin(np.deg2rad(angles)))
     for generation in range(5):

@@ -6,10 +6,10 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import cv2
 
-from cxr_lightning.errors import DataError
 from cxr_lightning.phantom.draw import Job, draw
 
 __all__ = ["main"]
@@ -20,12 +20,17 @@ def main(argument: str) -> None:
     cv2.setNumThreads(1)
     try:
         for drawn in draw(Job(**json.loads(argument))):
-            print(json.dumps(asdict(drawn)), flush=True)
-    except DataError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
+            _answer(asdict(drawn))
     except BrokenPipeError:
         # Whoever asked for the pictures is gone; leave without a complaint at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _answer({"error": error.strerror or str(error)})
+
+
+def _answer(fields: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -45,9 +45,9 @@ Every picture in this folder was drawn by a computer program from rules and rand
 patient was involved, and no picture was derived from a patient's.
 
 They exist to try software: a computing cluster, a configuration, a change to a program, before real
-data are at hand. The findings are caricatures of radiographic signs, their frequencies are invented.
-A model trained on these pictures must never be used on people, and no number measured on them says
-anything about performance on real radiographs.
+data are at hand. The findings are caricatures of radiographic signs; how often they occur is
+invented. A model trained on these pictures must never be used on people, and no number measured on
+them says anything about performance on real radiographs.
 
 The layout is that of NIH ChestX-ray14 (Wang et al., ChestX-ray8, CVPR 2017):
 
@@ -69,7 +69,7 @@ def write_phantom(
     processes: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Write `images` synthetic radiographs and their tables, in NIH's layout, into the folder `root`.
+    """Write `images` synthetic radiographs and their tables in NIH's layout.
 
     The files depend on `images`, `seed` and `size` alone, not on the number of processes; a smaller
     phantom holds the first images of a larger one of the same seed, byte for byte. A folder that
@@ -98,7 +98,7 @@ def write_phantom(
     DataError
         If `root` holds anything else, or cannot be written.
     """
-    root = Path(root).absolute()
+    root = Path(root).resolve()
     _check_parameters(images=images, seed=seed, size=size, processes=processes)
     wanted = {"images": images, "seed": seed, "size": size, "version": GENERATOR_VERSION}
     if _is_complete(root, wanted):
@@ -116,12 +116,21 @@ def write_phantom(
             drawn = {one.image_index: one for one in _counted(drawing, images, progress)}
             _write_tables(folder, cases, [drawn[case.image_index] for case in cases])
             _write_text(folder / PARAMETERS_FILE, [json.dumps(wanted, indent=2)])
-            folder.rename(root)
+            _publish(folder, root, wanted)
     except OSError as error:
         raise DataError(
             f"The phantom could not be written to {root}: {error.strerror or error}.\n"
             "Choose a folder that can be written, with enough space."
         ) from error
+
+
+def _publish(folder: Path, root: Path, wanted: dict[str, int]) -> None:
+    try:
+        folder.rename(root)
+    except OSError:
+        # Without locks, another process may have been faster; its files are the same.
+        if not _is_complete(root, wanted):
+            raise
 
 
 def _check_parameters(*, images: int, seed: int, size: int, processes: int | None) -> None:
@@ -204,12 +213,13 @@ def _counted(drawing: Iterator[Drawn], images: int, progress: bool) -> Iterator[
         yield from drawing
         return
     live = sys.stderr.isatty()
-    print(f"Drawing {images:,} synthetic radiographs", file=sys.stderr, flush=True)
+    sys.stderr.write(f"Drawing {images:,} synthetic radiographs\n")
     step = max(1, images // 100)
     for done, one in enumerate(drawing, start=1):
         if live and (done % step == 0 or done == images):
             end = "\n" if done == images else ""
-            print(f"\r{done:,} of {images:,}", end=end, file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r{done:,} of {images:,}{end}")
+            sys.stderr.flush()
         yield one
 
 

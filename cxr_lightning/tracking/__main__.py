@@ -24,11 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = send_unsent(options.run_dir, options.tracking_uri)
     except UserError as problem:
-        print(problem, file=sys.stderr)
+        sys.stderr.write(f"{problem}\n")
         return 2
-    print(f"{result.sent:,} records sent to MLflow, {result.kept:,} kept.")
+    sys.stdout.write(f"{result.sent:,} records sent to MLflow, {result.kept:,} kept.\n")
     if result.kept:
-        print(bullet_list(result.reasons), file=sys.stderr)
+        sys.stderr.write(bullet_list(result.reasons) + "\n")
     return 1 if result.kept else 0
 
 

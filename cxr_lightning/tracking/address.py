@@ -6,7 +6,8 @@ Nothing here imports MLflow, so that a typing error is answered at once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -36,11 +37,14 @@ class Address:
     folder : Path
         Where artifacts of a new experiment are kept when no server keeps them: beside the SQLite
         file, otherwise where the run was started.
+    option : str
+        What the user gave it by, for messages.
     """
 
     uri: str
     kind: Literal["sqlite", "database", "server"]
     folder: Path
+    option: str = "run.tracking_uri"
 
     @property
     def database(self) -> Path:
@@ -59,7 +63,7 @@ class Address:
 
 
 def parse_address(
-    uri: str, folder: Path | None = None, *, field: str = "run.tracking_uri"
+    uri: str, folder: Path | None = None, *, option: str = "run.tracking_uri"
 ) -> Address:
     """Check a tracking URI and make it independent of the current folder.
 
@@ -69,7 +73,7 @@ def parse_address(
         ``sqlite:///FILE``, ``http(s)://HOST`` or a database URL that SQLAlchemy understands.
     folder : Path, optional
         What a relative SQLite path starts from; the current folder by default.
-    field : str
+    option : str
         The name of the option, for messages.
 
     Raises
@@ -84,10 +88,10 @@ def parse_address(
 
     def refuse(reason: str) -> ConfigError:
         shown = Address(uri, "server", folder).shown
-        return ConfigError(f"{field} is {shown!r}: {reason}\n{_ALLOWED}")
+        return ConfigError(f"{option} is {shown!r}: {reason}\n{_ALLOWED}")
 
     if dialect == "sqlite" and separator:
-        return _parse_sqlite(rest, scheme, folder, refuse)
+        return replace(_parse_sqlite(rest, scheme, folder, refuse), option=option)
     if not separator or dialect == "file":
         if uri.startswith("sqlite"):
             raise refuse("an SQLite address starts with sqlite:/// (three slashes).")
@@ -113,17 +117,19 @@ def parse_address(
     if dialect in _SERVERS:
         if not host:
             raise refuse("the host is missing.")
-        return Address(uri.rstrip("/"), "server", folder)
+        return Address(uri.rstrip("/"), "server", folder, option)
     if not parts.path.strip("/"):
         raise refuse("the name of the database is missing at the end.")
-    return Address(uri, "database", folder)
+    return Address(uri, "database", folder, option)
 
 
 def _without_query(path: str) -> str:
     return path.partition("?")[0]
 
 
-def _parse_sqlite(rest: str, scheme: str, folder: Path, refuse) -> Address:  # type: ignore[no-untyped-def]
+def _parse_sqlite(
+    rest: str, scheme: str, folder: Path, refuse: Callable[[str], ConfigError]
+) -> Address:
     if not rest.startswith("/"):
         raise refuse(f"an SQLite address has three slashes: sqlite:///{rest or 'mlflow.db'}")
     name, mark, query = rest[1:].partition("?")

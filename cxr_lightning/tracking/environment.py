@@ -43,10 +43,10 @@ def describe_environment(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
     Returns
     -------
     dict
-        ``hardware.cpu``, ``hardware.cpu_cores``, ``hardware.memory``, ``hardware.gpu``,
-        ``hardware.cuda``, ``system.os``, ``system.python``, ``package.NAME``, ``code.version`` and,
-        in a git checkout, ``code.commit`` and ``code.dirty`` (``true`` where the package's files
-        differ from the commit).
+        ``hardware.cpu``, ``hardware.cpu_cores``, ``hardware.memory``, ``hardware.gpu`` and
+        ``hardware.cuda`` (where torch has been imported), ``system.os``, ``system.python``,
+        ``package.NAME``, ``code.version`` and, in a git checkout, ``code.commit`` and
+        ``code.dirty`` (``true`` where the package's files differ from the commit).
     """
     return {**_hardware(), **_system(), **_versions(packages), **_code(_PACKAGE)}
 
@@ -83,7 +83,9 @@ def _memory_gib() -> float | None:
 
 def _gpus() -> dict[str, str]:
     torch = sys.modules.get("torch")  # importing it here would cost seconds where it is not used
-    if torch is None or not torch.cuda.is_available():
+    if torch is None:
+        return {}
+    if not torch.cuda.is_available():
         return {"hardware.gpu": "none"}
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     counted = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))

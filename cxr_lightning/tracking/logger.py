@@ -19,7 +19,7 @@ __all__ = ["MLflowTracker", "open_tracker"]
 class MLflowTracker(TrackedRun, Logger):
     """`TrackedRun` with the interface of Lightning's loggers.
 
-    The Trainer's `finalize` only delivers: the run goes on through evaluation, until `finish` or
+    The Trainer's `finalize` does not end the run: it goes on through evaluation, until `finish` or
     the end of the ``with`` block.
     """
 
@@ -46,8 +46,7 @@ class MLflowTracker(TrackedRun, Logger):
         """Lightning asks for this after validation; delivery goes on by itself."""
 
     def finalize(self, status: str) -> None:
-        """Deliver what the Trainer has logged."""
-        self.flush(timeout=5.0)
+        """The Trainer is done; the run is not, and delivery goes on by itself."""
 
     def __enter__(self) -> MLflowTracker:
         return self

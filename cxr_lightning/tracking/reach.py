@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,22 @@ from .address import Address
 
 __all__ = ["check_database", "creation_lock", "explain", "one_line"]
 
+# Import name -> what to install, where the two differ.
+_DRIVERS = {
+    "psycopg": '"psycopg[binary]"',
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 5.0
+_UNREACHABLE = {
+    "Connection refused": "no server listens there",
+    "Failed to resolve": "there is no such host",
+    "Name or service not known": "there is no such host",
+    "timed out": "the server does not answer",
+    "Max retries exceeded": "the server cannot be reached",
+    "Connection aborted": "the server broke the connection off",
+}
 
 
 def explain(address: Address, problem: Exception) -> str:
@@ -32,18 +47,15 @@ def explain(address: Address, problem: Exception) -> str:
         return f"the file cannot be used ({one_line(problem)})."
     if address.kind == "database":
         return f"the database answers: {address.redact(one_line(problem))}."
-    start = " Start it (mlflow server), correct the address, or leave run.tracking_uri away to use "
-    remedy = f"{start}sqlite:///mlflow.db."
-    for sign, meaning in (
-        ("Connection refused", "no server listens there."),
-        ("Failed to resolve", "there is no such host."),
-        ("Name or service not known", "there is no such host."),
-        ("timed out", "the server does not answer."),
-        ("Max retries exceeded", "the server cannot be reached."),
-    ):
-        if sign in text:
-            return meaning + remedy
-    if "401" in text:
+    remedy = " Start it (mlflow server) or correct the address."
+    if address.option == "run.tracking_uri":
+        remedy = (
+            " Start it (mlflow server), correct the address, or leave run.tracking_uri away to use "
+            "sqlite:///mlflow.db."
+        )
+    if any(sign in text for sign in _UNREACHABLE):
+        return f"{one_line(problem)}.{remedy}"
+    if "error code 401" in text:
         return (
             "the server asks for credentials: set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
@@ -52,22 +64,26 @@ def explain(address: Address, problem: Exception) -> str:
 
 
 def one_line(problem: Exception) -> str:
-    """The first words of another program's error, without SQL and line breaks."""
-    return " ".join(str(problem).split("\n[SQL")[0].split())[:300].rstrip(".")
+    """What another program's error means, or its first words without class names and SQL."""
+    text = str(problem)
+    if text.startswith("API request"):
+        for sign, meaning in _UNREACHABLE.items():
+            if sign in text:
+                return meaning
+    text = re.split(r"\n\[SQL|\(Background on", text)[0]
+    return re.sub(r"^\([\w.]+\) ", "", " ".join(text.split()))[:300].rstrip(".")
 
 
 def check_database(address: Address) -> None:
     """Answer at once for a database that is not there; MLflow would try for minutes."""
     import sqlalchemy
 
-    start = f"run.tracking_uri is {address.shown!r}: "
+    start = f"{address.option} is {address.shown!r}: "
     url = sqlalchemy.make_url(address.uri)
     try:
         url.get_dialect().import_dbapi()
     except ModuleNotFoundError as missing:
-        driver = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}.get(
-            str(missing.name), missing.name
-        )
+        driver = _DRIVERS.get(str(missing.name), missing.name)
         raise ConfigError(
             f"{start}the Python package {missing.name} is missing: pip install {driver}"
         ) from None
@@ -104,6 +120,6 @@ def creation_lock(address: Address) -> Iterator[None]:
             yield
     except LockTimeout:
         raise ConfigError(
-            f"run.tracking_uri is {address.shown!r}: another process has been creating the store "
+            f"{address.option} is {address.shown!r}: another process has been creating the store "
             f"for two minutes. If there is none, delete {lock.lock_file}"
         ) from None

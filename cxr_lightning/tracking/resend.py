@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from .address import parse_address
 from .outbox import Outbox
+from .records import Record, batches
 from .sender import Refused
 from .store import Store
 
@@ -38,21 +40,36 @@ def send_unsent(run_dir: Path | str, tracking_uri: str | None = None) -> Sent:
         If MLflow cannot be reached now. Nothing is lost, nothing arrives twice.
     """
     outbox = Outbox(Path(run_dir))
-    sent, reasons = 0, []
-    stores: dict[str, Store] = {}
-    for record in outbox.read():
-        uri = tracking_uri or record["tracking_uri"]
-        if uri not in stores:
-            stores[uri] = Store(parse_address(uri, field="the tracking URI"))
+    reasons: list[str] = []
+    total = len(outbox.read())
+    for (uri, run_id), records in groupby(outbox.read(), _destination):
+        store = _open(tracking_uri or uri)
         try:
-            stores[uri].deliver(record["run_id"], [record])
-        except Refused as answer:
-            reasons.append(f"{record['kind']}: {answer}")
-            outbox.settle(set(), {record["id"]: str(answer)})
+            for batch in batches(records):
+                reasons += _send(store, run_id, batch, outbox)
         except ConnectionError as problem:
             reasons.append(str(problem))
             break
-        else:
-            sent += 1
-            outbox.settle({record["id"]})
-    return Sent(sent, len(outbox.read()), tuple(reasons))
+    kept = len(outbox.read())
+    return Sent(total - kept, kept, tuple(reasons))
+
+
+def _destination(record: Record) -> tuple[str, str]:
+    return record["tracking_uri"], record["run_id"]
+
+
+def _open(uri: str) -> Store:
+    return Store(parse_address(uri, option="the tracking URI"))
+
+
+def _send(store: Store, run_id: str, batch: list[Record], outbox: Outbox) -> list[str]:
+    """Send one batch, or each record by itself where the batch is refused; return the refusals."""
+    try:
+        store.deliver(run_id, batch)
+    except Refused as answer:
+        if len(batch) > 1:
+            return [why for one in batch for why in _send(store, run_id, [one], outbox)]
+        outbox.settle(set(), {batch[0]["id"]: str(answer)})
+        return [f"{batch[0]['kind']}: {answer}"]
+    outbox.settle({record["id"] for record in batch})
+    return []

@@ -147,27 +147,32 @@ class Sender:
             return None
         return max(0.0, min(self._retry_at.values()) - time.monotonic())
 
+    def _attempt(self, batch: list[Record]) -> Exception | None:
+        try:
+            self._deliver(batch)
+        except Exception as problem:  # noqa: BLE001 - whatever MLflow does, training goes on
+            return problem
+        finally:
+            self._progress += 1
+        return None
+
     def _send(self, batch: list[Record]) -> None:
         """Deliver one batch, or keep it."""
         way = is_file(batch[0])
         if way in self._retry_at:
             self._keep(batch)
             return
-        try:
-            self._deliver(batch)
-        except Refused as answer:
-            if len(batch) > 1:
-                for record in batch:
-                    self._send([record])
-                return
-            self._keep([{**batch[0], "refused": str(answer)}])
-            _log.warning("MLflow refused %s: %s", batch[0]["kind"], answer)
-        except Exception as problem:
+        problem = self._attempt(batch)
+        if isinstance(problem, Refused) and len(batch) > 1:
+            for record in batch:
+                self._send([record])
+        elif isinstance(problem, Refused):
+            self._keep([{**batch[0], "refused": str(problem)}])
+            _log.warning("MLflow refused %s: %s", batch[0]["kind"], problem)
+        elif problem is not None:
             self._went_away(way, problem)
             if not self._given_up:  # else close() has kept it already
                 self._keep(batch)
-        finally:
-            self._progress += 1
 
     def _retry(self, closing: bool) -> None:
         """Deliver the outbox as far as it goes, where it is time to try."""
@@ -180,7 +185,7 @@ class Sender:
             try:
                 waiting = [r for r in self._outbox.read(self._run_id) if "refused" not in r]
                 self._send_kept([r for r in waiting if is_file(r) == way], way)
-            except Exception as problem:  # of the outbox itself, such as a full disk
+            except (OSError, ValueError) as problem:  # of the outbox itself, such as a full disk
                 self._went_away(way, problem)
             if way not in self._retry_at:
                 self._wait[way] = self._first_wait
@@ -192,31 +197,18 @@ class Sender:
         for batch in batches(records):
             if self._given_up:
                 return
-            try:
-                self._deliver(batch)
-            except Refused:
-                for record in batch:
-                    if not self._send_one_kept(record, way):
-                        return
-            except Exception as problem:
-                self._went_away(way, problem)
-                return
-            else:
+            problem = self._attempt(batch)
+            if problem is None:
                 self._outbox.settle({record["id"] for record in batch})
-            finally:
-                self._progress += 1
-
-    def _send_one_kept(self, record: Record, way: bool) -> bool:
-        try:
-            self._deliver([record])
-        except Refused as answer:
-            self._outbox.settle(set(), {record["id"]: str(answer)})
-        except Exception as problem:
-            self._went_away(way, problem)
-            return False
-        else:
-            self._outbox.settle({record["id"]})
-        return True
+            elif isinstance(problem, Refused) and len(batch) > 1:
+                for record in batch:
+                    self._send_kept([record], way)
+            elif isinstance(problem, Refused):
+                self._outbox.settle(set(), {batch[0]["id"]: str(problem)})
+            else:
+                self._went_away(way, problem)
+            if way in self._retry_at:
+                return
 
     def _went_away(self, way: bool, problem: Exception) -> None:
         self._retry_at[way] = time.monotonic() + self._wait[way]
@@ -235,5 +227,5 @@ class Sender:
     def _keep(self, records: list[Record]) -> None:
         try:
             self._outbox.append(records, run_id=self._run_id, tracking_uri=self._shown)
-        except Exception as problem:  # a full disk must not end training either
+        except (OSError, ValueError) as problem:  # a full disk must not end training either
             _log.warning("%d records for MLflow are lost: %s", len(records), problem)

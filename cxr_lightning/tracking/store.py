@@ -249,7 +249,9 @@ class Store:
             raise
         except Exception as problem:
             reason = explain(self.address, problem)
-            raise ConfigError(f"run.tracking_uri is {self.address.shown!r}: {reason}") from problem
+            raise ConfigError(
+                f"{self.address.option} is {self.address.shown!r}: {reason}"
+            ) from problem
 
 
 @contextmanager

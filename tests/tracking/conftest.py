@@ -43,6 +43,10 @@ def database(tmp_path: Path, empty_store: Path) -> Path:
     return Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
+# Its job runner, which nothing here needs, is seven more processes.
+FAST_START = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
 class Server:
     """`mlflow server` on loopback over an SQLite store, to be killed and started again."""
 
@@ -71,7 +75,7 @@ class Server:
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**os.environ, **FAST_START},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

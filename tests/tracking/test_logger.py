@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,6 @@ from cxr_lightning.tracking import MLflowTracker, open_tracker
 from cxr_lightning.tracking.logger import is_rank_zero
 
 from .conftest import rows
-
-
 
 
 class Line(LightningModule):
@@ -118,3 +117,19 @@ def test_one_rank_of_all_machines_talks(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(rank_zero_only, "rank", rank)
     assert is_rank_zero() is first
+
+
+def test_other_ranks_neither_import_nor_call_mlflow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # any import of it raises
+    with open_tracker("http://127.0.0.1:9", "cxr", None, {}, tmp_path) as tracker:
+        tracker.log_metrics({"a": 1.0}, 0)
+        tracker.log_hyperparams({"a": {"b": 1}})
+        tracker.set_tags({"a": "b"})
+        tracker.log_artifact("nothing")
+        tracker.finalize("success")
+        assert tracker.flush()
+    assert (tracker.run_id, tracker.version, tracker.page) == (None, None, None)
+    assert (tracker.finish(), list(tmp_path.iterdir())) == (0, [])

@@ -137,8 +137,10 @@ def test_one_warning_for_an_outage_and_one_for_its_end(
     down = False
     assert sender.close(5) == 0
     assert [r.getMessage() for r in caplog.records] == [
-        "MLflow (http://x) takes no metrics: connection refused. Training goes on; what cannot be "
-        f"sent is kept in {tmp_path}/mlflow_unsent.jsonl and sent when MLflow is back.",
+        (
+            "MLflow (http://x) takes no metrics: connection refused. Training goes on; what cannot "
+            f"be sent is kept in {tmp_path}/mlflow_unsent.jsonl and sent when MLflow is back."
+        ),
         "MLflow (http://x) is back; what was kept has been sent.",
     ]
 

@@ -6,7 +6,9 @@ import json
 import logging
 import re
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,14 +131,18 @@ def test_what_was_said(server: Server, outage: Outage) -> None:
 
     assert len(about(outage.outlived)) == 1
     assert re.fullmatch(
-        rf"MLflow \({server.uri}\) takes no metrics: .+ Training goes on; what cannot be sent is kept "
-        rf"in {outage.outlived.run_dir / UNSENT} and sent when MLflow is back\.",
+        rf"MLflow \({server.uri}\) takes no metrics: (no server listens there|the server [a-z ]+)\."
+        r" Training goes on; what cannot be sent is kept in "
+        rf"{outage.outlived.run_dir / UNSENT} and sent when MLflow is back\.",
         about(outage.outlived)[0],
     )
     folder = outage.ended.run_dir
     assert about(outage.ended)[1:] == [
-        f"MLflow did not take {outage.left} records of this run; they are kept in "
-        f"{folder / UNSENT}. Send them when MLflow is back: python -m cxr_lightning.tracking {folder}"
+        (
+            f"MLflow did not take {outage.left} records of this run; they are kept in "
+            f"{folder / UNSENT}. Send them when MLflow is back: "
+            f"python -m cxr_lightning.tracking {folder}"
+        )
     ]
     assert outage.said[-1] == f"MLflow ({server.uri}) is back; what was kept has been sent."
     assert outage.error == (
@@ -233,6 +239,31 @@ def test_something_else_answers(server: Server, tmp_path: Path) -> None:
         open_run(f"{server.uri}/nowhere", "cxr", None, {}, tmp_path)
 
 
+class Locked(BaseHTTPRequestHandler):
+    """Asks everybody for credentials."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b"who are you?")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_credentials_are_missing(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Locked) as locked:
+        threading.Thread(target=locked.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{locked.server_port}"
+        with pytest.raises(ConfigError) as caught:
+            open_run(uri, "cxr", None, {}, tmp_path)
+        locked.shutdown()
+    assert str(caught.value) == (
+        f"run.tracking_uri is {uri!r}: the server asks for credentials: set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+    )
+
+
 def test_databases_that_cannot_be_used(tmp_path: Path) -> None:
     port = free_port()
     uri = f"mysql+nodriver://me:secret@127.0.0.1:{port}/mlflow"
@@ -243,7 +274,7 @@ def test_databases_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         open_run(f"postgresql://me:secret@127.0.0.1:{port}/mlflow", "cxr", None, {}, tmp_path)
     assert re.search(
-        rf"psycopg2 is missing: pip install psycopg2-binary|port {port} \(Connection refused\)",
+        rf"pip install \"psycopg\[binary\]\"|port {port} \(Connection refused\)",
         str(caught.value),
     )
     assert "secret" not in str(caught.value)
