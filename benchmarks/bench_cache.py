@@ -44,16 +44,16 @@ def radiograph(side: int, generator: np.random.Generator) -> NDArray[np.uint8]:
     lungs = np.exp(-((((np.abs(x) - 0.42) / 0.3) ** 2 + ((y - 0.05) / 0.65) ** 2) ** 2))
     ribs = np.sin(14 * np.pi * (y + 0.25 * x**2))
     grain = generator.normal(size=(side, side)).astype(np.float32)
-    grain = cv2.GaussianBlur(grain, (0, 0), 0.8)
-    return np.clip(150 - 70 * lungs + 18 * smooth + 12 * ribs + 5.5 * grain, 0, 255).astype(
-        np.uint8
-    )
+    grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.8), np.float32)
+    grey = 150 - 70 * lungs + 18 * smooth + 12 * ribs + 5.5 * grain
+    return np.asarray(grey.clip(0, 255), np.uint8)
 
 
 def write_pictures(folder: Path, count: int, side: int) -> list[Path]:
     """Write `count` PNG files, of which every eighth is a new picture."""
     generator = np.random.default_rng(0)
     paths = [folder / f"{index:06d}.png" for index in range(count)]
+    encoded = b""
     for index, path in enumerate(paths):
         if index % 8 == 0:
             encoded = cv2.imencode(".png", radiograph(side, generator))[1].tobytes()
@@ -70,8 +70,9 @@ def with_pillow(path: Path, image: ImageConfig) -> NDArray[np.uint8]:
 
 def with_opencv(path: Path, image: ImageConfig) -> NDArray[np.uint8]:
     """Decode and resize as albumentations' documentation does."""
-    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    return cv2.resize(picture, (image.size, image.size), interpolation=cv2.INTER_AREA)
+    picture = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    size = (image.size, image.size)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_randomly(cache: ImageCache, generator: np.random.Generator) -> None:

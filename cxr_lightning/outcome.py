@@ -161,9 +161,9 @@ def _farewell(config: Config, record: Record, reporter: Reporter) -> None:
     folder = record.run.path
     reporter.say(f"everything is in {folder}: metrics.json, predictions, plots/, bundle.safetensors")
     uri = config.run.tracking_uri
-    if uri == "sqlite:///mlflow.db":
-        reporter.say("to look at it: mlflow ui   (in this folder), then open http://127.0.0.1:5000")
-    elif uri.startswith("http"):
-        reporter.say(f"to look at it: open {uri}, experiment {config.run.experiment}")
+    if not uri.startswith("http"):
+        where = "" if uri == "sqlite:///mlflow.db" else " --backend-store-uri URI (that of this run)"
+        reporter.say(f"to look at it: mlflow ui{where}   (in this folder), then open")
     else:
-        reporter.say("to look at it: mlflow ui --backend-store-uri with this run's run.tracking_uri")
+        reporter.say("to look at it, open")
+    reporter.say(f"  {record.tracker.page}")

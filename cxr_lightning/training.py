@@ -233,3 +233,5 @@ def _quiet_lightning() -> None:
         ".*exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message, UserWarning)
+    # Lightning 2.6 uses a name that torch 2.13 deprecates.
+    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)

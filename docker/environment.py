@@ -5,7 +5,7 @@ registry has. Everything else of constraints.txt goes into an environment that s
 packages; this script says what to install there and checks that torch still is the image's.
 
     python docker/environment.py requirements [EXTRA ...]   what pyproject.toml asks for
-    python docker/environment.py pins                       which versions: constraints.txt, but torch
+    python docker/environment.py pins                       those of constraints.txt, but torch's
     python docker/environment.py check                      exit 1 if torch was replaced
 
 It needs the standard library only and runs before anything is installed.
@@ -47,7 +47,9 @@ def pins(constraints: str, installed: list[Distribution]) -> Iterator[str]:
     for line in constraints.splitlines():
         if line[:1].isalnum() and not is_image_package(re.split(r"[=\s]", line, maxsplit=1)[0]):
             yield line.removesuffix("\\").strip()
-    found = {canonical(each.name): each.version for each in installed if is_image_package(each.name)}
+    found = {
+        canonical(each.name): each.version for each in installed if is_image_package(each.name)
+    }
     if missing := sorted({"torch", "torchvision"} - set(found)):
         raise SystemExit(f"This image has no {' and no '.join(missing)}: take one that has both.")
     yield from (f"{name}=={version}" for name, version in sorted(found.items()))
@@ -64,7 +66,7 @@ def replaced(installed: list[Distribution], environment: Path) -> list[str]:
 
 
 def check() -> None:
-    """Exit with 1 if torch or a library of its was installed again, or does not import."""
+    """Exit with 1 if torch or its CUDA libraries were installed again, or do not import."""
     if copies := replaced(list(distributions()), Path(sys.prefix)):
         raise SystemExit(f"Installed over the image's own: {', '.join(copies)}")
     import torch

@@ -142,7 +142,7 @@ class _Pool:
     def _feed(self) -> None:
         pending: deque[Job] = deque()
         try:
-            while self._take(pending) or pending:
+            while (self._take(pending) or pending) and not self.stopped:
                 with tempfile.TemporaryFile() as errors, self._child(errors) as child:
                     self._serve(child, errors, pending)
                     if pending and not self.stopped:
@@ -199,7 +199,7 @@ class _Pool:
                 jobs.write("".join(json.dumps(job) + "\n" for job in fresh))
                 jobs.flush()
             answer = answers.readline()
-            if not answer:
+            if not answer.endswith("\n"):  # it died, maybe in the middle of a line
                 return
             outcome = json.loads(answer)
             if "errno" in outcome:

@@ -58,6 +58,8 @@ class Thorax:
         Size of the gastric air bubble, 0 (none) to 1.
     vascularity
         Density of the lung vessels relative to the average.
+    crowding
+        Share of the air that is missing at the bases after a poor inspiration.
     """
 
     half_width: float
@@ -78,6 +80,7 @@ class Thorax:
     scapula: float
     bubble: float
     vascularity: float
+    crowding: float
 
     @classmethod
     def of(cls, case: Case) -> Thorax:
@@ -103,6 +106,11 @@ class Thorax:
         lordosis = float(pose.normal(8 if bedside else 0, 5))
         ap_heart = float(pose.uniform(0.02, 0.055)) if bedside else 0.0
         scapula = min(1.0, scapula + (float(pose.uniform(0.3, 0.75)) if bedside else 0.0))
+
+        crowding = float(pose.uniform(0, 0.3 if bedside else 0.08))
+        if bedside:
+            # Lying down fills the vessels of the upper lobes, as heart failure does.
+            vascularity *= float(pose.uniform(1.0, 1.3))
 
         # An empty stomach shows no bubble.
         bubble = float(pose.beta(1.5, 1.5)) * float(pose.random() < 0.78)
@@ -158,6 +166,7 @@ class Thorax:
             scapula=scapula,
             bubble=bubble,
             vascularity=vascularity,
+            crowding=crowding,
         )
 
 

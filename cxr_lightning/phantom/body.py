@@ -85,7 +85,9 @@ def lung_air(chest: Chest) -> Field:
     mask = chest.both_lungs
     depth = canvas.blur(mask, 15)
     apices = smoothstep(canvas.y, chest.thorax.apex - 5, chest.thorax.apex + 90)
-    air: Field = mask * (0.26 + 0.33 * depth) * (0.78 + 0.22 * apices)
+    low = 0.5 * (chest.thorax.dome["R"] + chest.thorax.dome["L"])
+    crowded = chest.thorax.crowding * smoothstep(canvas.y, low - 110, low)
+    air: Field = mask * (0.26 + 0.33 * depth) * (0.78 + 0.22 * apices) * (1 - crowded)
     return air
 
 

@@ -172,8 +172,8 @@ def edema(chest: Chest, finding: Finding) -> Effect:
             length = SIGN[side] * float(generator.uniform(9, 18))
             lines.append(np.array([[wall, level], [wall - length, level + 1.0]]))
     cloud = 0.75 + 0.3 * np.clip(canvas.clouds(generator, 15, 3), -1.5, 1.5)
-    haze = 0.02 + 0.13 * severity
-    fill = np.clip((0.12 + 0.46 * severity) * wings * cloud + haze * chest.both_lungs, 0, 0.95)
+    haze = 0.13 * severity
+    fill = np.clip((0.07 + 0.47 * severity) * wings * cloud + haze * chest.both_lungs, 0, 0.95)
     kerley = 0.05 * (0.4 + severity) * canvas.stroke(lines, 1.5) * chest.both_lungs
     return Effect(fill=fill, attenuation=kerley)
 

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from cxr_lightning.config.schema import ImageConfig
@@ -36,7 +38,7 @@ def write_pictures(folder: Path, count: int, side: int = 40) -> list[Path]:
     paths = [folder / f"{index:05d}.png" for index in range(count)]
     for path in paths:
         pixels = generator.integers(0, 256, (side, side + 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path, compress_level=1)
+        cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     return paths
 
 
@@ -379,7 +381,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_pictures(tmp_path_factory.mktemp("many") / "images", 300, side=500)
+    return write_pictures(tmp_path_factory.mktemp("many") / "images", 300, side=400)
 
 
 class TestProcesses:
@@ -394,11 +396,7 @@ class TestProcesses:
         assert cache.decoded == 0
         check_pixels(cache, many)
 
-    def test_one_waits_for_the_other_and_says_so(
-        self, pictures, tmp_path, opened, monkeypatch, capfd
-    ):
-        from filelock import FileLock
-
+    def test_one_waits_for_the_other_and_says_so(self, pictures, tmp_path, opened):
         files = CacheFiles.locate([str(path) for path in pictures], IMAGE, tmp_path / "cache")
         files.folder.mkdir(parents=True)
         holder = FileLock(files.folder / "lock")

@@ -67,10 +67,9 @@ def test_lists_are_disjoint_by_patient_and_a_fifth_is_test(cohort: list[Case]) -
     for case in cohort:
         lists.setdefault(case.patient, set()).add(case.test)
     assert all(len(found) == 1 for found in lists.values())
-    complete = [
-        found == {True} for patient, found in lists.items() if patient <= 5 * (len(lists) // 5)
-    ]
-    assert np.mean(complete) == pytest.approx(0.2)
+    whole_blocks = 5 * (len(lists) // 5)
+    test = [found == {True} for patient, found in lists.items() if patient <= whole_blocks]
+    assert np.mean(test) == pytest.approx(0.2)
 
 
 def test_five_patients_are_enough_for_both_lists() -> None:

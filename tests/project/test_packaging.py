@@ -221,7 +221,6 @@ class TestNoLeaks:
             (
                 r"(?<![\w.}])/(?:wo" r"rk|fa" r"rm|ro" r"ot)/",
                 r"--(?:extra-)?index-" r"url",
-                r"file:/" r"//",
                 r"/opt/(?:py" r"pi|whe" r"els)",
                 r"registry = \"ht" r"tp",
                 r"\"resolved\": \"ht" r"tp",

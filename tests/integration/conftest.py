@@ -1,0 +1,42 @@
+"""Small, quick runs: 160 synthetic radiographs at 32 pixels and a network of two blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SMALL = [
+    "data.image.size=32",
+    "data.batch_size=16",
+    "data.labels=[Effusion,Cardiomegaly,Mass]",
+    "model.options={channels: [8, 16], convs_per_block: 1}",
+    "trainer=cpu",
+    "trainer.threads=1",
+    "trainer.max_epochs=3",
+    "evaluation.replicates=50",
+]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for all runs of the session: creating one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def overrides(phantom_root: Path, store: str, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return a function from a run's name, and further overrides, to all overrides of a small run."""
+
+    def build(name: str, *more: str) -> list[str]:
+        return [
+            "data=nih",
+            f"data.root={phantom_root}",
+            *SMALL,
+            f"run.dir={tmp_path / name}",
+            f"run.tracking_uri={store}",
+            *more,
+        ]
+
+    return build
