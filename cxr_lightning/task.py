@@ -187,7 +187,10 @@ class MultiLabelTask(LightningModule):
         self.predictions.reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.predictions.update(batch["row"], self(batch["image"]), batch["target"])
+        # Final predictions are in full precision: the same as those of the bundle.
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(batch["image"])
+        self.predictions.update(batch["row"], logits, batch["target"])
 
     # -- optimisation --------------------------------------------------------------------------
 

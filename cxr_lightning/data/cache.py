@@ -31,8 +31,9 @@ from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data.cache_files import BAD, EMPTY, FILLED, CacheFiles, decoder_versions, flush
 from cxr_lightning.data.decode_pool import Job, Outcome, decode_into_slots
 from cxr_lightning.data.images import UnreadableImage, read_image
+from cxr_lightning.data.storage import cache_home
 
-__all__ = ["ImageCache", "default_cache_dir", "open_cache"]
+__all__ = ["ImageCache", "open_cache"]
 
 COMMIT_SECONDS = 1.0  # how much work a kill can cost
 
@@ -102,7 +103,7 @@ def open_cache(
     all_paths : every picture of the data set, of which `paths` are some; None: the same. Runs that
         give the same ones share a cache.
     image : size and fit; mean and std do not matter here.
-    cache_dir : folder of all caches; None: see :func:`default_cache_dir`.
+    cache_dir : folder of all caches; None: see :func:`storage.cache_home`.
     processes : decoding processes; None: one for each available CPU.
     progress : show a progress bar and messages on stderr.
 
@@ -116,7 +117,7 @@ def open_cache(
     """
     wanted = [_absolute(path) for path in paths]
     whole = wanted if all_paths is None else [_absolute(path) for path in all_paths]
-    files = CacheFiles.locate(whole, image, cache_dir or default_cache_dir())
+    files = CacheFiles.locate(whole, image, cache_home(cache_dir))
     slots = files.slots(wanted)
     console = Console(stderr=True, quiet=not progress)
 
@@ -134,12 +135,6 @@ def open_cache(
                 absent |= _build(files, needed, stale, image, processes, console)
                 decoded = stale.size
     return _result(files, wanted, slots, absent, decoded)
-
-
-def default_cache_dir() -> Path:
-    """``cxr_lightning`` in the user's cache folder: $XDG_CACHE_HOME, else ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cxr_lightning"
 
 
 @dataclass(frozen=True)

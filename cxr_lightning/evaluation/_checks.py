@@ -40,10 +40,8 @@ def check_scores(
         )
     missing = known & np.isnan(score)
     for column in np.flatnonzero(missing.any(axis=0)):
-        problems.append(
-            f"label {column}: {int(missing[:, column].sum()):,} images with a known label have no "
-            "score (NaN)"
-        )
+        images = int(missing[:, column].sum())
+        problems += [f"label {column}: {images:,} images with a known label have no score (NaN)"]
     if problems:
         raise DataError(
             "These predictions cannot be scored:\n"
@@ -54,7 +52,7 @@ def check_scores(
 
 
 def check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64] | None:
-    """Return the weights as float64 of shape (rows,); None stays None, every image counting once."""
+    """Return the weights as float64 of shape (rows,); None stays: every image counts once."""
     if sample_weight is None:
         return None
     weight = np.asarray(sample_weight, dtype=np.float64)

@@ -150,7 +150,7 @@ def bootstrap_discrimination(
     for name in metrics:
         metric = DISCRIMINATION[name]
         point = metric(truth, score)
-        estimates = {
+        estimates: dict[str, ArrayLike] = {
             name: point,
             f"{name}_macro": macro(point).value,
             f"{name}_micro": micro(metric, truth, score),

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: reliability, Brier score, expected calibration error (ECE)."""
+"""Do probabilities mean what they say: reliability, Brier score, expected calibration error."""
 
 from __future__ import annotations
 

@@ -4,10 +4,11 @@ A replicate draws patients with replacement, so an image counts as often as its 
 The order of the scores does not change: images are sorted once, and only sums of weights differ.
 For one label let the groups of tied scores that hold a positive be k = 0..m-1, from the highest
 score down. Two sparse matrices (m, patients) count the positives of group k and the negatives that
-score at or above it but below the group before. Times the weights (patients, replicates), and summed
-downwards, they give the true and false positives at each group:
+score at or above it but below the group before. Times the weights (patients, replicates), and
+summed downwards, they give the true and false positives at each group:
 
-    AUROC = sum_k p_k (2 (N - FP_k) + t_k) / (2 P N)        AP = sum_k p_k / P * TP_k / (TP_k + FP_k)
+    AUROC = sum_k p_k (2 (N - FP_k) + t_k) / (2 P N)
+    AP    = sum_k p_k / P * TP_k / (TP_k + FP_k)
 
 with p_k and t_k the positives and negatives tied in group k. All counts are whole numbers that the
 chosen float type holds exactly, so the result depends on no block size, thread or BLAS.
@@ -105,7 +106,7 @@ def replicate_scores(
     prepared = {index: _sort(problem, patients, dtype) for index, problem in usable.items()}
     for start in range(0, replicates, size):
         block = slice(start, start + size)
-        drawn = np.ascontiguousarray(weights[:, block], dtype=dtype)
+        drawn: NDArray[np.floating[Any]] = np.ascontiguousarray(weights[:, block], dtype=dtype)
         for index, problem in prepared.items():
             auroc[block, index], found = _score_block(problem, drawn, average_precision)
             if precision is not None and found is not None:

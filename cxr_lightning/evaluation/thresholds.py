@@ -158,7 +158,9 @@ def _check_rule(rule: str, target: float | None, false_negative_cost: float | No
         raise ConfigError(
             f"Threshold rule {rule!r} needs a target above 0 and at most 1, given {target}."
         )
-    if rule == "cost" and not (false_negative_cost is not None and 0 < false_negative_cost < np.inf):
+    if rule == "cost" and not (
+        false_negative_cost is not None and 0 < false_negative_cost < np.inf
+    ):
         raise ConfigError(
             "Threshold rule 'cost' needs false_negative_cost, a positive number (a missed finding "
             f"in units of a false alarm), given {false_negative_cost}."
@@ -190,8 +192,10 @@ def _place(curve: Curve, index: int) -> float:
     upper = curve.score[index] if index >= 0 else np.inf
     lower = curve.score[index + 1] if index + 1 < curve.score.size else 0.0
     if index < 0:  # above every score: half-way to 1, or just past it
-        return float((lower + 1) / 2) if lower < 1 and (lower + 1) / 2 > lower else float(
-            np.nextafter(max(lower, 1.0), np.inf)
+        return (
+            float((lower + 1) / 2)
+            if lower < 1 and (lower + 1) / 2 > lower
+            else float(np.nextafter(max(lower, 1.0), np.inf))
         )
     middle = (lower + upper) / 2
     return float(middle if lower < middle <= upper else upper)

@@ -1,4 +1,4 @@
-"""Predictions that look like a chest X-ray test set: rare findings, ties, unknowns, repeat visits."""
+"""Predictions like those of a real test set: rare findings, ties, unknowns, repeat visits."""
 
 from __future__ import annotations
 

@@ -174,7 +174,9 @@ def test_patients_matter(make_table) -> None:
 
 
 def test_percentiles_by_hand() -> None:
-    values = np.column_stack([np.arange(101.0), np.full(101, np.nan), np.append(np.nan, [3.0] * 100)])
+    values = np.column_stack(
+        [np.arange(101.0), np.full(101, np.nan), np.append(np.nan, [3.0] * 100)]
+    )
     found = percentile_interval([50.0, np.nan, 3.0], values, level=0.9)
     np.testing.assert_allclose(found.low, [5, np.nan, 3])
     np.testing.assert_allclose(found.high, [95, np.nan, 3])

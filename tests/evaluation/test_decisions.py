@@ -59,7 +59,9 @@ def test_equals_scikit_learn(table: pd.DataFrame) -> None:
         assert found["mcc"][label] == pytest.approx(metrics.matthews_corrcoef(truth, called))
     known = ~np.isnan(y_true)
     pooled = rates(micro_counts(confusion_counts(y_true, y_score, limits)))
-    assert pooled["f1"] == pytest.approx(metrics.f1_score(y_true[known], (y_score >= limits)[known]))
+    assert pooled["f1"] == pytest.approx(
+        metrics.f1_score(y_true[known], (y_score >= limits)[known])
+    )
 
 
 def test_undefined_is_nan_without_a_warning() -> None:

@@ -119,7 +119,7 @@ def test_auroc_of_negated_scores_is_the_complement(problem) -> None:
 def test_one_class_is_nan_and_counted_not_zero() -> None:
     y_true = np.array([[1.0, 0.0, np.nan, 1.0], [1.0, 0.0, np.nan, 0.0]])
     for metric in METRICS:
-        value = metric(y_true, np.array([[0.1, 0.2, 0.3, 0.9]] * 2) + [[0], [-0.05]])
+        value = metric(y_true, [[0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.3, 0.8]])
         np.testing.assert_array_equal(np.isnan(value), [True, True, True, False])
         assert macro(value) == (1.0, 1, 4)
     assert np.isnan(macro([np.nan, np.nan]).value)

@@ -90,7 +90,7 @@ def test_reliability(table) -> None:
     assert panel(figure, "Effusion").get_title().startswith("Effusion\nECE 0.")
 
 
-@pytest.mark.parametrize("labels", [1, 2, 4, 7, 14, 15])
+@pytest.mark.parametrize("labels", [1, 2, 4, 14])
 def test_every_text_is_inside_its_figure(labels: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     names = [*("Pleural_Thickening", "Consolidation", "Cardiomegaly") * 5][:labels]
@@ -102,7 +102,7 @@ def test_every_text_is_inside_its_figure(labels: int, tmp_path: Path) -> None:
         confusion_matrices(y_true, y_score, names, thresholds=0.5),
         reliability_diagrams(y_true, y_score, names),
     ):
-        path = save_figure(figure, tmp_path / "new" / "figure.png", dpi=60)
+        path = save_figure(figure, tmp_path / "new" / "figure.png", dpi=50)
         assert path.stat().st_size > 1000
         width, height = figure.canvas.get_width_height()
         shown = [figure._suptitle, *(axes.title for axes in figure.axes)]

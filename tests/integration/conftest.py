@@ -10,7 +10,7 @@ import pytest
 SMALL = [
     "data.image.size=32",
     "data.batch_size=16",
-    "data.labels=[Effusion,Cardiomegaly,Mass]",
+    "data.labels=[Effusion,Infiltration,Atelectasis]",
     "model.options={channels: [8, 16], convs_per_block: 1}",
     "trainer=cpu",
     "trainer.threads=1",

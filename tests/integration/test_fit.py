@@ -63,7 +63,7 @@ def test_metrics_are_those_of_the_predictions(
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == returned
     table = pd.read_parquet(folder / "predictions_test.parquet")
-    labels = ("Effusion", "Cardiomegaly", "Mass")
+    labels = ("Effusion", "Infiltration", "Atelectasis")
     aurocs = []
     for label in labels:
         truth, logit = table[f"y_true/{label}"], table[f"logit/{label}"]
