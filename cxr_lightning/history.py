@@ -49,6 +49,9 @@ class History(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Of a resumed run: what came after the checkpoint is trained, and written, again.
         self.rows = [row for row in read_history(self.run) if row["epoch"] < trainer.current_epoch]
+        for row in self.rows:
+            # A killed process may not have delivered its last points; those that were are not repeated.
+            self._log(row)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = self._stepped = time.perf_counter()
@@ -87,8 +90,12 @@ class History(Callback):
         }
         self.rows.append(row)
         self.run.write(FILE, _as_csv(self.rows))
-        self.log_metrics({name: value for name, value in row.items() if name != "epoch"}, epoch)
+        self._log(row)
         self.say(_line(row, trainer.max_epochs or 0))
+
+    def _log(self, row: dict[str, float]) -> None:
+        metrics = {name: value for name, value in row.items() if name != "epoch"}
+        self.log_metrics(metrics, int(row["epoch"]))
 
 
 def _learning_rates(trainer: Trainer) -> dict[str, float]:

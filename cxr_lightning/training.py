@@ -135,7 +135,7 @@ def _train(
     reporter: Reporter,
     callbacks: Sequence[Callback],
 ) -> dict[str, float | None]:
-    checkpoint = _checkpoint_callback(config, run)
+    best, last = _checkpoints(config, run)
     history = (
         [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
     )
@@ -148,7 +148,7 @@ def _train(
         max_epochs=config.trainer.max_epochs,
         gradient_clip_val=config.trainer.gradient_clip_val,
         accumulate_grad_batches=config.trainer.accumulate_grad_batches,
-        callbacks=[*history, *_callbacks(config), *callbacks, checkpoint],
+        callbacks=[*history, *_callbacks(config), *callbacks, best, last],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -157,14 +157,13 @@ def _train(
         default_root_dir=run.path,
         **config.trainer.lightning_options,
     )
-    last = run.last_checkpoint
-    if last is not None:
-        reporter.say(f"continuing from {last}")
-    trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+    resumed = run.last_checkpoint
+    if resumed is not None:
+        reporter.say(f"continuing from {resumed}")
+    trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    best = Path(checkpoint.best_model_path)
-    _load_best(task, best)
+    _load_best(task, Path(best.best_model_path))
     predictions = {
         split: _predict(trainer, task, loader, split)
         for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader()))
@@ -184,17 +183,28 @@ def _strategy(config: Config, placement: Placement) -> Any:
     return DDPStrategy(process_group_backend=backend, find_unused_parameters=unused)
 
 
-def _checkpoint_callback(config: Config, run: RunFolder) -> ModelCheckpoint:
-    return ModelCheckpoint(
+def _checkpoints(config: Config, run: RunFolder) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """Return what keeps the best epoch and what keeps the last one, in that order.
+
+    Both write once an epoch is complete in every respect, and the last one includes what the other
+    knows, so that a resumed run equals one that was not interrupted. (`save_last` would not do: it
+    only writes in epochs that were the best so far.)
+    """
+    best = ModelCheckpoint(
         dirpath=run.checkpoints,
         filename="best",
         monitor=config.trainer.monitor,
         mode="min" if config.trainer.monitor == "val/loss" else "max",
-        save_last=True,
-        # After the epoch is complete in every respect, so that a resumed run equals this one.
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
+    last = ModelCheckpoint(
+        dirpath=run.checkpoints,
+        filename="last",
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return best, last
 
 
 def _callbacks(config: Config) -> Iterator[Callback]:

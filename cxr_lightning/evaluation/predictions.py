@@ -145,7 +145,7 @@ def _label_problems(table: pd.DataFrame) -> list[str]:
             )
     for label in logits:
         values = pd.to_numeric(table[LOGIT + label], errors="coerce")
-        wrong = ~np.isfinite(values.astype(np.float64))
+        wrong = ~values.astype(np.float64).abs().lt(np.inf)  # NaN is not below either
         if wrong.any():
             problems.append(f"{LOGIT}{label} is not a finite number in {_rows(wrong)}")
     return problems

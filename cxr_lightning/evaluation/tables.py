@@ -134,7 +134,7 @@ def flat_metrics(table: pd.DataFrame, prefix: str = "test") -> dict[str, float |
             if quantity not in ("images", "positives", "threshold"):
                 base, end = _interval_end(quantity)
                 flat[f"{prefix}/{base}_{row}{end}"] = _none_if_nan(table.at[row, quantity])
-    flat[f"{prefix}/labels_undefined"] = float(table.at[MACRO, "labels_undefined"])
+    flat[f"{prefix}/labels_undefined"] = _none_if_nan(table.at[MACRO, "labels_undefined"])
     for quantity in quantities:
         for label in labels:
             flat[f"{prefix}/{quantity}/{names[label]}"] = _none_if_nan(table.at[label, quantity])

@@ -22,10 +22,11 @@ from PIL import Image
 from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data import cache as cache_module
 from cxr_lightning.data import decode_pool
-from cxr_lightning.data.cache import ImageCache, default_cache_dir, open_cache
+from cxr_lightning.data.cache import ImageCache, open_cache
 from cxr_lightning.data.cache_files import FILLED, CacheFiles
 from cxr_lightning.data.decode_pool import Job, content_hash, decode_into_slots
 from cxr_lightning.data.images import read_image, read_resized
+from cxr_lightning.data.storage import cache_home
 from cxr_lightning.errors import DataError
 
 IMAGE = ImageConfig(size=32)
@@ -144,10 +145,10 @@ class TestContent:
 
     def test_default_folder(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        assert default_cache_dir() == tmp_path / "cxr_lightning"
+        assert cache_home() == tmp_path / "cxr_lightning"
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        assert default_cache_dir() == tmp_path / "home" / ".cache" / "cxr_lightning"
+        assert cache_home() == tmp_path / "home" / ".cache" / "cxr_lightning"
 
 
 class TestChanges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -99,9 +100,9 @@ def _panel(
 def _mark_best(panels: tuple[Axes, ...], history: pd.DataFrame, monitor: str) -> None:
     if monitor not in history or history[monitor].isna().all():
         return
-    values = history[monitor].dropna()
-    row = values.idxmin() if monitor.endswith("loss") else values.idxmax()
-    best = history.loc[row, "epoch"]
+    values = history[monitor].to_numpy(dtype=np.float64)
+    row = np.nanargmin(values) if monitor.endswith("loss") else np.nanargmax(values)
+    best = float(history["epoch"].iloc[int(row)])
     for axes in panels:
         if axes.lines:
             axes.axvline(best, color=GREY, linewidth=1, linestyle=":", zorder=1)

@@ -1,0 +1,153 @@
+"""A run that is killed and resumed ends, bit for bit, as one that was never interrupted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from cxr_lightning.config.compose import compose
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.history import read_history
+from cxr_lightning.runs import RunFolder
+from cxr_lightning.training import run_fit
+
+# Everything that has a state: dropout, an average of weights, a plateau, momentum, early stopping.
+STATEFUL = [
+    "model.head.dropout=0.3",
+    "model.options={channels: [8, 16], convs_per_block: 1, dropout: 0.2}",
+    "optim.ema_decay=0.9",
+    "optim.schedule=plateau",
+    "optim.plateau_patience=0",
+    "trainer.patience=10",
+    "trainer.max_epochs=4",
+]
+# A process that kills itself, without a word, before a step or at the end of an epoch's validation.
+KILLED = """
+import os, signal, sys
+from lightning.pytorch import Callback
+from cxr_lightning.config.compose import compose
+from cxr_lightning.training import run_fit
+
+class Kill(Callback):
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == {at_step}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def on_validation_end(self, trainer, task):
+        if trainer.current_epoch == {at_validation}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+run_fit(compose(sys.argv[1:]), [Kill()])
+"""
+Overrides = Callable[..., list[str]]
+
+
+def killed(overrides: list[str], *, at_step: object = None, at_validation: object = None) -> None:
+    code = KILLED.format(at_step=at_step, at_validation=at_validation)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *overrides], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -9, done.stderr
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return {
+        **checkpoint["state_dict"],
+        **{f"trained.{name}": value for name, value in checkpoint["current_model_state"].items()},
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    phantom_root: Path, store: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, float | None]]:
+    from tests.integration.conftest import SMALL
+
+    folder = tmp_path_factory.mktemp("resume") / "whole"
+    overrides = ["data=nih", f"data.root={phantom_root}", *SMALL, *STATEFUL]
+    config = compose([*overrides, f"run.dir={folder}", f"run.tracking_uri={store}"])
+    return folder, run_fit(config)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [{"at_step": (0, 2)}, {"at_step": (2, 0)}, {"at_step": (3, 4)}, {"at_validation": 1}],
+    ids=["first epoch", "between epochs", "within an epoch", "after validation"],
+)
+def test_killed_and_resumed(
+    moment: dict[str, object],
+    uninterrupted: tuple[Path, dict[str, float | None]],
+    overrides: Overrides,
+    store: str,
+) -> None:
+    whole, metrics = uninterrupted
+    words = overrides("cut", *STATEFUL)
+    killed(words, **moment)
+    config = compose([*words, "resume=auto"])
+    folder = config.run.dir
+    assert folder is not None
+    before = RunFolder(folder).state()
+    assert before.status == "running"
+    assert run_fit(config) == metrics
+    expected = weights(whole)
+    for name, tensor in weights(folder).items():
+        assert torch.equal(tensor, expected[name]), name
+    state = RunFolder(folder).state()
+    assert state.status == "finished"
+    assert state.mlflow_run_id == before.mlflow_run_id
+    curve = MlflowClient(store).get_metric_history(state.mlflow_run_id, "val/loss")
+    assert sorted({point.step for point in curve}) == [0, 1, 2, 3]
+    rows = read_history(RunFolder(folder))
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    for row, other in zip(rows, read_history(RunFolder(whole)), strict=True):
+        assert row["val/loss"] == other["val/loss"]
+        assert row["train/loss"] == other["train/loss"]
+
+
+class TestRefusals:
+    def test_a_finished_run(
+        self, uninterrupted: tuple[Path, dict[str, float | None]], overrides: Overrides
+    ) -> None:
+        folder, _ = uninterrupted
+        with pytest.raises(ConfigError, match="that run is finished; nothing is left to resume"):
+            run_fit(compose([*overrides("x", *STATEFUL), f"resume={folder}"]))
+
+    def test_auto_leaves_finished_runs_alone(
+        self, uninterrupted: tuple[Path, dict[str, float | None]], overrides: Overrides
+    ) -> None:
+        folder, _ = uninterrupted
+        words = overrides("x", *STATEFUL, f"run.dir={folder.parent / 'new'}", "resume=auto")
+        run_fit(compose([*words]))
+        assert (folder.parent / "new" / "metrics.json").is_file()
+
+    def test_another_configuration(self, overrides: Overrides, tmp_path: Path) -> None:
+        words = overrides("cut", *STATEFUL)
+        killed(words, at_step=(1, 0))
+        with pytest.raises(ConfigError, match="that run has another configuration"):
+            run_fit(compose([*words, "seed=9", f"resume={tmp_path / 'cut'}"]))
+
+    def test_not_a_run(self, overrides: Overrides, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="must be never, auto, or a run's folder"):
+            run_fit(compose(overrides("x", f"resume={tmp_path}")))
+
+    def test_changed_data(self, overrides: Overrides, tmp_path: Path, phantom_root: Path) -> None:
+        copy = tmp_path / "data"
+        copy.mkdir()
+        for entry in phantom_root.iterdir():
+            if entry.suffix == ".csv":
+                (copy / entry.name).write_bytes(entry.read_bytes())
+            else:
+                os.symlink(entry, copy / entry.name)
+        words = overrides("cut", *STATEFUL, f"data.root={copy}")
+        killed(words, at_step=(1, 0))
+        table = copy / "Data_Entry_2017.csv"
+        table.write_text(table.read_text().replace("No Finding", "Effusion", 1))
+        with pytest.raises(ConfigError, match="the data changed since"):
+            run_fit(compose([*words, "resume=auto"]))
