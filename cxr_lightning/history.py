@@ -46,7 +46,7 @@ class History(Callback):
         self._images = 0
         self._validation = 0.0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Of a resumed run: what came after the checkpoint is trained, and written, again.
         self.rows = [row for row in read_history(self.run) if row["epoch"] < trainer.current_epoch]
         for row in self.rows:

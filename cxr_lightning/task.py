@@ -229,7 +229,7 @@ class MultiLabelTask(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._plateau_state = checkpoint.get("plateau")
 
-    def on_fit_start(self) -> None:
-        # The optimiser exists only after a checkpoint has been read.
+    def on_train_start(self) -> None:
+        # The schedule exists only after the checkpoint has been read.
         if self._plateau is not None and self._plateau_state is not None:
             self._plateau.load_state_dict(self._plateau_state)
