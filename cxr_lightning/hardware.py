@@ -60,7 +60,9 @@ def place(config: TrainerConfig) -> Placement:
         else:
             precision = "16-mixed" if accelerator == "gpu" else "32-true"
     elif precision == "16-mixed" and accelerator == "cpu":
-        raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true")
+        raise ConfigError(
+            "trainer.precision=16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"
+        )
     return Placement(accelerator, devices, precision)
 
 

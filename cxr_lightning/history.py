@@ -111,7 +111,8 @@ def _learning_rates(trainer: Trainer) -> dict[str, float]:
 
 def _line(row: dict[str, float], epochs: int) -> str:
     wait = row["throughput/data_wait_share"]
-    hint = f", {wait:.0%} of it waiting for data: raise data.workers" if wait > 0.2 else ""
+    slow = wait > 0.2 and row["time/epoch_seconds"] > 5
+    hint = f", {wait:.0%} of it waiting for data: raise data.workers" if slow else ""
     return (
         f"epoch {row['epoch'] + 1:>3.0f}/{epochs}  train loss {_number(row, 'train/loss')}  "
         f"val loss {_number(row, 'val/loss')}  val AUROC {_number(row, 'val/auroc_macro')}  "

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,9 +78,13 @@ def other_ranks(run: Path, devices: int) -> Iterator[None]:
     try:
         yield
         done.set()
-        failed = [rank.wait(timeout=120) for rank in ranks]
-        if any(failed):
-            raise UserError(f"a further process of the run ended with exit codes {failed}")
+        if failed := _failed(ranks, seconds=120):
+            raise UserError(failed)
+    except Exception as error:
+        # A collective call that lost its partner says so in its own words; the cause is the rank.
+        if failed := _failed(ranks, seconds=2):
+            raise UserError(failed) from error
+        raise
     finally:
         done.set()
         for rank in ranks:
@@ -95,15 +100,29 @@ def other_ranks(run: Path, devices: int) -> Iterator[None]:
 
 def _watch(ranks: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
     while not done.wait(0.5):
-        for number, rank in enumerate(ranks, start=1):
-            if rank.poll():
-                print(
-                    f"error: rank {number} of the run ended with exit code {rank.returncode}; its "
-                    "message is above. The run stops; resume=auto continues it.",
-                    file=sys.stderr,
-                    flush=True,
-                )
+        if any(rank.poll() for rank in ranks):
+            # Rank 0 may hang in a collective call: it has ten seconds to notice by itself.
+            if not done.wait(10):
+                print(f"error: {_failed(ranks, seconds=0)}", file=sys.stderr, flush=True)
                 os._exit(1)
+            return
+
+
+def _failed(ranks: list[subprocess.Popen[bytes]], *, seconds: float) -> str:
+    """Wait for the ranks to end, and say which of them failed; empty: none did."""
+    deadline = time.monotonic() + seconds
+    while any(rank.poll() is None for rank in ranks) and time.monotonic() < deadline:
+        if any(rank.poll() for rank in ranks):
+            break
+        time.sleep(0.05)
+    codes = {number: rank.poll() for number, rank in enumerate(ranks, start=1)}
+    failed = [f"rank {number} (exit code {code})" for number, code in codes.items() if code]
+    if not failed:
+        return ""
+    return (
+        f"{', '.join(failed)} of the run ended; what it said is above. resume=auto continues the run "
+        "from its last epoch."
+    )
 
 
 def _free_port() -> int:
@@ -114,7 +133,7 @@ def _free_port() -> int:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # returns at the end of file; Python's own buffer would lock
     os._exit(1)
 
 

@@ -14,9 +14,7 @@ from cxr_lightning.config.schema import OptimConfig
 __all__ = ["build_optimizer", "build_plateau", "build_step_schedule", "warmup_cosine"]
 
 
-def build_optimizer(
-    config: OptimConfig, groups: list[dict[str, Any]]
-) -> torch.optim.Optimizer:
+def build_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Return the optimiser over parameter groups that carry their own `lr` and `weight_decay`."""
     match config.name:
         case "adam":
@@ -71,7 +69,9 @@ def build_step_schedule(
     if config.schedule == "one_cycle":
         # Smith & Topin 2018, with torch's own shape; momentum is cycled too, as there.
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=[group["lr"] for group in optimizer.param_groups], total_steps=steps + 1
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=steps + 1,
         )
     return None
 

@@ -159,10 +159,14 @@ def _bundle_info(config: Config, cohort: Cohort, thresholds: Thresholds) -> Bund
 
 def _farewell(config: Config, record: Record, reporter: Reporter) -> None:
     folder = record.run.path
-    reporter.say(f"everything is in {folder}: metrics.json, predictions, plots/, bundle.safetensors")
+    reporter.say(
+        f"everything is in {folder}: metrics.json, predictions, plots/, bundle.safetensors"
+    )
     uri = config.run.tracking_uri
     if not uri.startswith("http"):
-        where = "" if uri == "sqlite:///mlflow.db" else " --backend-store-uri URI (that of this run)"
+        where = (
+            "" if uri == "sqlite:///mlflow.db" else " --backend-store-uri URI (that of this run)"
+        )
         reporter.say(f"to look at it: mlflow ui{where}   (in this folder), then open")
     else:
         reporter.say("to look at it, open")

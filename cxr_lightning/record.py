@@ -80,11 +80,14 @@ def _log_start(
 ) -> None:
     tracker.log_artifact(run.write("config.yaml", config_to_yaml(config)))
     tracker.log_hyperparams(config_to_dict(config))
-    tracker.set_tags(describe_environment() | {
-        "accelerator": placement.accelerator,
-        "devices": str(placement.devices),
-        "precision": placement.precision,
-    })
+    tracker.set_tags(
+        describe_environment()
+        | {
+            "accelerator": placement.accelerator,
+            "devices": str(placement.devices),
+            "precision": placement.precision,
+        }
+    )
     counts = split_counts(cohort)
     tracker.log_dict(counts.to_dict(), "data/splits.json")
     tracker.log_dict(

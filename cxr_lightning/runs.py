@@ -168,5 +168,7 @@ def _name(config: Config) -> str:
     model = config.model.name.replace("/", "-")
     base = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{config.data.name}_{model}"
     # Two runs of a script may start within the same second.
-    taken = (Path("runs") / f"{base}{suffix}" for suffix in ("", *(f"_{i}" for i in range(2, 1000))))
+    taken = (
+        Path("runs") / f"{base}{suffix}" for suffix in ("", *(f"_{i}" for i in range(2, 1000)))
+    )
     return next(path.name for path in taken if not path.exists())

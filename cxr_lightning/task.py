@@ -138,15 +138,21 @@ class MultiLabelTask(LightningModule):
         if self.trainer.world_size > 1:
             # Devices average their gradients, but a mean over all known labels weights each
             # device by how many it has.
-            total = self.all_gather(known).sum()
+            total = self._over_devices(known)
             loss = loss * (known * self.trainer.world_size / total.clamp(min=1))
         return loss
+
+    @staticmethod
+    def _over_devices(value: torch.Tensor) -> torch.Tensor:
+        total = value.detach().clone()
+        torch.distributed.all_reduce(total)
+        return total
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
             total, weight = self._loss_sum, self._loss_weight
             if self.trainer.world_size > 1:
-                total, weight = self.all_gather(total).sum(), self.all_gather(weight).sum()
+                total, weight = self._over_devices(total), self._over_devices(weight)
             mean = total / weight.clamp(min=1)
             self.log("train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
 

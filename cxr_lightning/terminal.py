@@ -36,7 +36,9 @@ class Reporter:
         """Print how the cohort came about, and what each split holds."""
         for step in cohort.flow:
             left_out = f"{step.left_out:,} left out, " if step.left_out else ""
-            self.say(f"{step.reason}: {left_out}{step.images:,} images of {step.patients:,} patients")
+            self.say(
+                f"{step.reason}: {left_out}{step.images:,} images of {step.patients:,} patients"
+            )
         self.say(f"fingerprint of the data: {cohort.fingerprint}")
         counts = split_counts(cohort)
         table = Table(title=f"data={name}", title_justify="left")

@@ -136,9 +136,7 @@ def _train(
     callbacks: Sequence[Callback],
 ) -> dict[str, float | None]:
     best, last = _checkpoints(config, run)
-    history = (
-        [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
-    )
+    history = [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
     trainer = Trainer(
         accelerator=placement.accelerator,
         devices=placement.devices,

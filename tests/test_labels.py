@@ -29,7 +29,9 @@ def test_policies_by_hand(policy: str, expected: list[list[float]]) -> None:
     np.testing.assert_array_equal(resolve(policy), np.array(expected, dtype=np.float32))
 
 
-@pytest.mark.parametrize(("policy", "low", "high"), [("zeros_lsr", 0, 0.3), ("ones_lsr", 0.55, 0.85)])
+@pytest.mark.parametrize(
+    ("policy", "low", "high"), [("zeros_lsr", 0, 0.3), ("ones_lsr", 0.55, 0.85)]
+)
 def test_smoothed_policies_draw_from_their_range(policy: str, low: float, high: float) -> None:
     raw = np.full((4000, 2), -1.0)
     drawn = SPACE.resolve(raw, policy, generator=np.random.default_rng(0))  # type: ignore[arg-type]
@@ -56,7 +58,9 @@ def test_input_is_not_changed() -> None:
 
 
 def test_unknown_policy() -> None:
-    with pytest.raises(ConfigError, match="must be one of ignore, zeros, ones, zeros_lsr, ones_lsr"):
+    with pytest.raises(
+        ConfigError, match="must be one of ignore, zeros, ones, zeros_lsr, ones_lsr"
+    ):
         resolve("maybe")
 
 

@@ -133,9 +133,7 @@ def test_audit_finds_identical_pixels_across_splits_only() -> None:
     studies = table([0, 3, 1, 2])  # train, train, val, test
     content = np.array([7, 7, 7, 8], dtype=np.uint64)
     report = audit_leakage(studies, content)
-    assert report.duplicates == (
-        ("00000.png (train)", "00001.png (train)", "00002.png (val)"),
-    )
+    assert report.duplicates == (("00000.png (train)", "00001.png (train)", "00002.png (val)"),)
     assert audit_leakage(studies, np.array([7, 7, 8, 9], dtype=np.uint64)).clean
 
 

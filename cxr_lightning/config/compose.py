@@ -47,7 +47,10 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help="start from a resolved config.yaml of a run"
     )
     parser.add_argument(
-        "--config-dir", type=Path, metavar="DIR", help="a folder with your own groups, looked at first"
+        "--config-dir",
+        type=Path,
+        metavar="DIR",
+        help="a folder with your own groups, looked at first",
     )
 
 
@@ -211,7 +214,9 @@ def _compose_groups(chosen: Mapping[str, str], config_dir: Path | None) -> dict[
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(shipped_conf()), version_base="1.3"):
-            composed = hydra_compose("config", [f"{group}={name}" for group, name in chosen.items()])
+            composed = hydra_compose(
+                "config", [f"{group}={name}" for group, name in chosen.items()]
+            )
         raw = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"the configuration files do not compose: {error}") from None
@@ -273,7 +278,9 @@ def _validate(raw: dict[str, Any], origin: Mapping[str, str]) -> Config:
         section = raw[group]
         name = section.get("name") if isinstance(section, dict) else None
         if not isinstance(name, str):
-            problems.append(f"{group}.name: required; it names the module, e.g. {group}={_example(group)}")
+            problems.append(
+                f"{group}.name: required; it names the module, e.g. {group}={_example(group)}"
+            )
             raw = raw | {group: None}
             continue
         try:

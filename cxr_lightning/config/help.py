@@ -166,7 +166,9 @@ def describe_type(field: FieldInfo) -> str:
     for rule in field.metadata:
         for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
             if (bound := getattr(rule, name, None)) is not None:
-                limits.append(f"{sign} {bound:,}" if isinstance(bound, int) else f"{sign} {bound:g}")
+                limits.append(
+                    f"{sign} {bound:,}" if isinstance(bound, int) else f"{sign} {bound:g}"
+                )
     return " ".join([_type_name(field.annotation), ", ".join(limits)]).strip()
 
 
@@ -175,9 +177,7 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return " | ".join(_plain(value) for value in arguments)
     if origin in (Union, types.UnionType):
-        return " | ".join(
-            "null" if one is type(None) else _type_name(one) for one in arguments
-        )
+        return " | ".join("null" if one is type(None) else _type_name(one) for one in arguments)
     if origin is tuple:
         return f"list of {_type_name(arguments[0])}"
     if origin is dict:

@@ -102,9 +102,11 @@ def _sentence(
     if kind == "missing":
         return f"{dotted}: required, but not given{_meaning(owner, path)}"
     if kind == "value_error":
-        return f"{dotted}{place}: {str(detail['ctx']['error'])}"
+        return f"{dotted}{place}: {detail['ctx']['error']!s}"
     wording = " or ".join(dict.fromkeys(_wording(one) for one in details))
-    return f"{dotted}={_shown(given)}{place}: {wording}.{_hint(details, given)}{_meaning(owner, path)}"
+    return (
+        f"{dotted}={_shown(given)}{place}: {wording}.{_hint(details, given)}{_meaning(owner, path)}"
+    )
 
 
 def _wording(detail: ErrorDetails) -> str:

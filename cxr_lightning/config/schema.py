@@ -139,13 +139,13 @@ class HeadConfig(Section):
 class ModelConfig(Section):
     """The network: backbone, pooling, head, where its weights come from and which are trained."""
 
-    name: str = Field(
-        "simple_cnn", description="simple_cnn, any timm model, or torchvision/NAME."
-    )
+    name: str = Field("simple_cnn", description="simple_cnn, any timm model, or torchvision/NAME.")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Further arguments of the backbone's constructor."
     )
-    pretrained: bool = Field(False, description="Fetch timm's or torchvision's weights from the hub.")
+    pretrained: bool = Field(
+        False, description="Fetch timm's or torchvision's weights from the hub."
+    )
     weights: Path | None = Field(
         None, description="Weights file (.pth, .pt, .safetensors) for use without a hub."
     )
@@ -288,7 +288,9 @@ class RunConfig(Section):
 class Config(Section):
     """The whole configuration of a run."""
 
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, data order and augmentation.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of weights, data order and augmentation."
+    )
     resume: str = Field(
         "never",
         description="never, auto (newest unfinished run of the same configuration), or a run's "

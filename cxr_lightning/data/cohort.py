@@ -160,9 +160,7 @@ def _split(studies: pd.DataFrame, config: DataConfig, labels: LabelSpace) -> pd.
     given = studies["split"]
     if config.split == "patient" or (given == "").all():
         if config.split == "official":
-            raise ConfigError(
-                f"data={config.name} has no official split; use data.split=patient"
-            )
+            raise ConfigError(f"data={config.name} has no official split; use data.split=patient")
         fractions = {
             "train": 1 - config.val_fraction - config.test_fraction,
             "val": config.val_fraction,

@@ -206,7 +206,8 @@ def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.n
     if both := sorted(lists["train_val"] & lists["test"]):
         problems.append(f"{len(both)} image(s) on both lists:\n{bullet_list(both)}")
     crossing = sorted(
-        set(patients[split == "train_val"]) & set(patients[split == "test"]), key=lambda p: p.zfill(9)
+        set(patients[split == "train_val"]) & set(patients[split == "test"]),
+        key=lambda p: p.zfill(9),
     )
     if crossing:
         problems.append(f"{len(crossing)} patient(s) on both lists:\n{bullet_list(crossing)}")
@@ -230,7 +231,9 @@ def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.n
 def _read_list(root: Path, name: str) -> set[str]:
     for file in (root / name, root / f"{name}.gz"):
         if file.is_file():
-            lines = pd.read_csv(file, header=None, dtype=str, names=["image"], skip_blank_lines=True)
+            lines = pd.read_csv(
+                file, header=None, dtype=str, names=["image"], skip_blank_lines=True
+            )
             return set(lines["image"].str.strip())
     raise DataError(
         f"{root / name}: missing; data.split=official needs {' and '.join(_LISTS.values())}. "

@@ -13,9 +13,7 @@ __all__ = ["Address", "BatchSampler", "epoch_order"]
 Address = tuple[int, int]
 
 
-def epoch_order(
-    rows: npt.NDArray[np.int64], *, seed: int, epoch: int
-) -> npt.NDArray[np.int64]:
+def epoch_order(rows: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return the rows in the order of one epoch."""
     return np.random.default_rng((seed, epoch)).permutation(rows)
 

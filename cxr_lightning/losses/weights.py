@@ -47,7 +47,9 @@ def frequency_weights(
     total = counts.positives + counts.negatives
     positive = torch.where(total > 0, 2 * counts.negatives / total.clamp(min=1), 1.0)
     negative = torch.where(total > 0, 2 * counts.positives / total.clamp(min=1), 1.0)
-    return positive.clamp(max=math.inf if cap is None else cap), negative.clamp(max=math.inf if cap is None else cap)
+    return positive.clamp(max=math.inf if cap is None else cap), negative.clamp(
+        max=math.inf if cap is None else cap
+    )
 
 
 def positive_weight(counts: LabelCounts, *, cap: float | None = None) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ class Backbone(nn.Module):
         addition to biases and norm layers.
     """
 
+    model: Any
     num_features: int
     stages: dict[str, tuple[str, ...]]
     no_weight_decay: frozenset[str] = frozenset()
@@ -64,17 +65,17 @@ def build_backbone(config: ModelConfig, size: int) -> Backbone:
     ConfigError
         Unknown name or option, an unsuitable size, or a model without a feature map.
     """
-    # imported here: timm and torchvision take seconds, and each family is a file of its own
-    if config.name == "simple_cnn":
-        from cxr_lightning.models.simple_cnn import simple_cnn_factory as factory
-    elif config.name.startswith("torchvision/"):
-        from cxr_lightning.models.torchvision_backbone import torchvision_factory as factory
-    else:
-        from cxr_lightning.models.timm_backbone import timm_factory as factory
-    make: Callable[[], Backbone] = factory(config, size)
+    make = _factory(config, size)
     try:
         backbone = make()
-    except (TypeError, ValueError, AssertionError, KeyError, RuntimeError, NotImplementedError) as e:
+    except (
+        TypeError,
+        ValueError,
+        AssertionError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+    ) as e:
         raise ConfigError(
             f"model.name={config.name!r} could not be built with "
             f"model.options={config.options} and data.image.size={size}: {_first_line(e)}"
@@ -97,6 +98,21 @@ def build_backbone(config: ModelConfig, size: int) -> Backbone:
     }
     backbone.stages = {stage: names for stage, names in stages.items() if names}
     return backbone
+
+
+def _factory(config: ModelConfig, size: int) -> Callable[[], Backbone]:
+    # imported here: timm and torchvision take seconds, and each family's file imports this one
+    if config.name == "simple_cnn":
+        from cxr_lightning.models.simple_cnn import simple_cnn_factory
+
+        return simple_cnn_factory(config, size)
+    if config.name.startswith("torchvision/"):
+        from cxr_lightning.models.torchvision_backbone import torchvision_factory
+
+        return torchvision_factory(config, size)
+    from cxr_lightning.models.timm_backbone import timm_factory
+
+    return timm_factory(config, size)
 
 
 def inspect_features(

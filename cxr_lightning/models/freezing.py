@@ -64,9 +64,7 @@ def _frozen_stages(stages: tuple[str, ...], freeze: str | tuple[str, ...]) -> tu
         elif name not in stages:
             problems.append(f"{name!r} is no stage of this backbone.{nearest(name, stages)}")
     if problems:
-        raise ConfigError(
-            f"model.freeze={freeze!r}:\n{bullet_list(problems)}\n{_allowed(stages)}"
-        )
+        raise ConfigError(f"model.freeze={freeze!r}:\n{bullet_list(problems)}\n{_allowed(stages)}")
     return tuple(stage for stage in stages if stage in names)
 
 

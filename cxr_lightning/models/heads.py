@@ -105,9 +105,7 @@ class _LabelsLast(nn.Module):
         return x.squeeze(-1).T  # (L, B, 1) -> (B, L)
 
 
-def build_head(
-    config: HeadConfig, num_features: int, num_labels: int, *, tabular: int = 0
-) -> Head:
+def build_head(config: HeadConfig, num_features: int, num_labels: int, *, tabular: int = 0) -> Head:
     """Return the head that `config` describes: (B, F)[, (B, T)] -> (B, L).
 
     `hidden` belongs to the kinds mlp and per_label; dropout stands before each linear layer.

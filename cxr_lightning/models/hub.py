@@ -37,7 +37,7 @@ def hub_weights(config: ModelConfig, size: int) -> Tensors:
             return fetch(config, size)
         except ConfigError:
             raise
-        except Exception as e:  # hubs fail in many ways: names, proxies, certificates, disks
+        except Exception as e:  # noqa: BLE001 - hubs fail in many ways: names, proxies, certificates, disks
             reason = str(e).strip().splitlines()[0] if str(e).strip() else "no reason given"
             raise ConfigError(
                 f"model.pretrained=true: the weights of {config.name} could not be fetched "
@@ -90,7 +90,7 @@ def _offline_if_unreachable() -> Iterator[None]:
     try:
         if not before:
             get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever keeps us from the hub
         constants.HF_HUB_OFFLINE = True
     try:
         yield

@@ -37,9 +37,7 @@ class Normalise(nn.Module):
 
     def forward(self, image: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         x = image.to(torch.promote_types(dtype, torch.float32))
-        channels = [
-            x * (1 / (255 * s)) - m / s for m, s in zip(self.mean, self.std, strict=True)
-        ]
+        channels = [x * (1 / (255 * s)) - m / s for m, s in zip(self.mean, self.std, strict=True)]
         return (channels[0] if len(channels) == 1 else torch.cat(channels, dim=1)).to(dtype)
 
     def extra_repr(self) -> str:
@@ -92,7 +90,7 @@ class Network(nn.Module):
         return logits.to(torch.promote_types(dtype, torch.float32))
 
     def forward(self, image: torch.Tensor, tabular: torch.Tensor | None = None) -> torch.Tensor:
-        """Grey images (B, 1, H, W) uint8 to logits (B, L), float32 (float64 in double precision)."""
+        """Grey images (B, 1, H, W) uint8 to logits (B, L): float32, or float64 in double."""
         return self.classify(self.features(image), tabular)
 
     def train(self, mode: bool = True) -> Network:
@@ -114,8 +112,8 @@ def build_network(
 ) -> Network:
     """Build the network for square images of side `image.size`.
 
-    Its weights are random, or the hub's with `pretrained`; those of a file are loaded afterwards, by
-    :func:`cxr_lightning.models.weights.load_weights`, whose report is worth showing.
+    Its weights are random, or the hub's with `pretrained`; those of a file are loaded afterwards
+    by :func:`cxr_lightning.models.weights.load_weights`, whose report is worth showing.
 
     With in_channels=1 the grey value is normalised by `image.mean` and `image.std`; with 3 it is
     repeated and normalised by ImageNet's mean and standard deviation per channel. Every random

@@ -95,5 +95,5 @@ def build_pool(name: str) -> AvgPool | MaxPool | GemPool | AvgMaxPool:
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:
-    """Leave float64 alone and bring float16 and bfloat16 to float32, whose sums keep their digits."""
+    """Bring float16 and bfloat16 to float32, whose sums keep their digits."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -36,7 +36,7 @@ class SimpleCnnOptions(Section):
 
 
 class ResidualBlock(nn.Module):
-    """`convs` 3 x 3 convolutions with norm and ReLU, around a shortcut; the first may be strided."""
+    """`convs` 3 x 3 convolutions with norm and ReLU around a shortcut; the first may be strided."""
 
     def __init__(
         self,

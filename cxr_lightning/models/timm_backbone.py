@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os.path
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -12,7 +11,7 @@ from typing import Any
 import timm
 import torch
 import torchvision.models
-from timm.layers import LayerNorm2d
+from timm.layers.norm import LayerNorm2d
 from timm.models import get_pretrained_cfg, group_parameters
 from torch import nn
 
@@ -33,7 +32,7 @@ class TimmBackbone(Backbone):
     timm itself does when pooling is off.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__(model)
         listed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
         self.no_weight_decay = frozenset(f"model.{name}" for name in listed)
@@ -153,8 +152,8 @@ def _apply_norm(norm: nn.Module | None, y: torch.Tensor) -> torch.Tensor:
 _Matcher = Mapping[str, Any] | Callable[[str], Any]
 
 
-def _matcher(model: nn.Module) -> _Matcher:
-    """timm's own grouping of parameters; for the few models without one, by module and number."""
+def _matcher(model: Any) -> _Matcher:
+    """Return timm's grouping of parameters; for the few models without, by module and number."""
     if hasattr(model, "group_matcher"):
         for coarse in (True, False):
             try:
@@ -189,7 +188,9 @@ def _stage_name(matcher: _Matcher, group: list[str], *, first: bool) -> str:
     for key, pattern in _patterns(matcher):
         if found := re.match(pattern, group[0]):
             return "stem" if key == "stem" else found.group().rstrip("._")
-    shared = os.path.commonprefix([name.split(".") for name in group])
-    while shared and shared[-1] in ("weight", "bias"):
-        shared.pop()
+    shared = []
+    for parts in zip(*(name.split(".")[:-1] for name in group), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
     return ".".join(shared) or ("stem" if first else group[0].split(".")[0])

@@ -62,7 +62,9 @@ class TorchvisionBackbone(Backbone):
         names = family.children
         if names is None:
             names = tuple(name for name, _ in model.named_children() if name not in _CLASSIFIERS)
-        super().__init__(nn.Sequential(OrderedDict((n, _runnable(getattr(model, n))) for n in names)))
+        super().__init__(
+            nn.Sequential(OrderedDict((n, _runnable(getattr(model, n))) for n in names))
+        )
         self.family = family
         self.channels_last = isinstance(model, tv.SwinTransformer)
         self.relu_last = isinstance(model, tv.DenseNet)  # functional in torchvision's forward
@@ -158,13 +160,7 @@ def _runnable(module: nn.Module) -> nn.Module:
 def _replace_first_conv(model: nn.Module, channels: int) -> None:
     """Put a convolution of `channels` inputs where the first one stands."""
     name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    parent = model.get_submodule(name.rpartition(".")[0])
-    new = nn.Conv2d(
-        channels,
-        conv.out_channels,
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        bias=conv.bias is not None,
-    )
-    setattr(parent, name.rpartition(".")[2], new)
+    parent, _, child = name.rpartition(".")
+    shape: dict[str, Any] = {k: getattr(conv, k) for k in ("kernel_size", "stride", "padding")}
+    new = nn.Conv2d(channels, conv.out_channels, bias=conv.bias is not None, **shape)
+    setattr(model.get_submodule(parent), child, new)

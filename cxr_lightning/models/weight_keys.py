@@ -28,9 +28,10 @@ def candidates(tensors: Tensors, model: nn.Module) -> Iterator[tuple[str, Tensor
     for stripped in _without_wrappers(tensors):
         yield "its own names", stripped
         if any(_OLD_DENSENET.match(name) for name in stripped):
-            yield "torchvision's first DenseNet names", {
-                _OLD_DENSENET.sub(r"\1\2", name): t for name, t in stripped.items()
-            }
+            yield (
+                "torchvision's first DenseNet names",
+                {_OLD_DENSENET.sub(r"\1\2", name): t for name, t in stripped.items()},
+            )
         if "_conv_stem.weight" in stripped:
             yield "lukemelas EfficientNet names", from_lukemelas(stripped, model)
         for style, convert in (("timm's checkpoint filter", _filtered), ("order", _by_order)):
@@ -100,7 +101,7 @@ def _without_wrappers(tensors: Tensors) -> Iterator[Tensors]:
 
 
 def _filtered(tensors: Tensors, model: nn.Module) -> Tensors | None:
-    """Apply the converter that the model's file in timm has for foreign and differently sized files.
+    """Apply the converter that timm has beside the model, for foreign or differently sized files.
 
     It also resamples position embeddings to the grid of the model.
     """
@@ -110,7 +111,7 @@ def _filtered(tensors: Tensors, model: nn.Module) -> Tensors | None:
         return None
     try:
         return convert(dict(tensors), model)
-    except Exception:  # written for other files, it may fail on this one in any way
+    except Exception:  # noqa: BLE001 - written for other files, it may fail on this one
         return None
 
 
@@ -132,4 +133,4 @@ def _by_order(tensors: Tensors, model: nn.Module) -> Tensors | None:
         if not same_kind or not (want.shape == have.shape or channels_differ):
             return None
         mapped[name] = have
-    return mapped | {n: t for n, t in theirs[len(ours) :]}
+    return mapped | dict(theirs[len(ours) :])

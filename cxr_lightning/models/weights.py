@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -31,8 +31,8 @@ name and shape; above it, files of the right architecture that lack a norm or a 
 class WeightReport:
     """What became of a file's tensors; `str()` is meant for the terminal.
 
-    Names are those of the backbone's model; `unexpected` are the file's own. `mismatched` says both
-    shapes.
+    Names are those of the backbone's model; `unexpected` are the file's, read in the named
+    style. `mismatched` says both shapes.
     """
 
     source: str
@@ -87,23 +87,23 @@ def read_weights(path: Path) -> Tensors:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(f"model.weights={path}: {what}; name a .pth, .pt or .safetensors file")
     try:
-        if path.suffix == ".safetensors" or path.name == "bundle":
+        if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            content = load_file(path)
+            content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         raise ConfigError(
-            f"model.weights={path}: holds more than tensors, and is not opened because a pickle can "
+            f"model.weights={path}: holds more than tensors, and is not opened: a pickle can "
             "run any code. Where you trust it, save its state_dict() alone: "
             "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)."
         ) from e
     except Exception as e:  # the readers of three formats each fail in their own ways
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise ConfigError(
-            f"model.weights={path}: cannot be read as weights ({reason}). Expected is a .pth or .pt "
-            "file of torch.save, or a .safetensors file."
+            f"model.weights={path}: cannot be read as weights ({reason}). Expected is a .pth or "
+            ".pt file of torch.save, or a .safetensors file."
         ) from e
     for _ in range(3):
         if not isinstance(content, dict):
@@ -119,8 +119,8 @@ def read_weights(path: Path) -> Tensors:
     )
     if not tensors:
         raise ConfigError(
-            f"model.weights={path}: holds no tensors by name (a state_dict), neither at the top nor "
-            f"under {', '.join(_CONTAINERS)}"
+            f"model.weights={path}: holds no tensors by name (a state_dict), neither at the top "
+            f"nor under {', '.join(_CONTAINERS)}"
         )
     return tensors
 
@@ -150,7 +150,7 @@ def assign_weights(target: Network | Backbone, tensors: Tensors, *, source: str)
     if report.share < SMALLEST_SHARE:
         raise ConfigError(
             f"model.weights={source} does not fit this backbone: {len(report.matched)} of its "
-            f"{len(fit.expected)} tensors match, at least {SMALLEST_SHARE:.0%} must. Is the file of "
+            f"{len(fit.expected)} tensors match, at least {SMALLEST_SHARE:.0%} must. Is it of "
             f"another architecture than model.name?\n{report}"
         )
     model.load_state_dict({**fit.usable, **fit.counters}, strict=False)

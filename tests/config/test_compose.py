@@ -12,11 +12,7 @@ from cxr_lightning.config.compose import compose, config_from_file, config_to_ya
 from cxr_lightning.config.groups import GROUPS, choices, group_description, shipped_conf
 from cxr_lightning.errors import ConfigError
 
-CHOICES = [
-    (group, name)
-    for group in GROUPS
-    for name in choices(group, [shipped_conf()])
-]
+CHOICES = [(group, name) for group in GROUPS for name in choices(group, [shipped_conf()])]
 
 
 def message(*overrides: str) -> str:
@@ -27,7 +23,11 @@ def message(*overrides: str) -> str:
 
 def test_defaults_are_the_phantom() -> None:
     config = compose()
-    assert (config.data.name, config.model.name, config.loss.name) == ("phantom", "simple_cnn", "bce")
+    assert (config.data.name, config.model.name, config.loss.name) == (
+        "phantom",
+        "simple_cnn",
+        "bce",
+    )
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -47,7 +47,9 @@ def test_every_choice_says_what_it_is(group: str, name: str) -> None:
 
 
 def test_values_and_choices_together() -> None:
-    config = compose(["loss=focal", "loss.gamma=1.5", "optim.lr=3e-4", "data.labels=[No Finding,Mass]"])
+    config = compose(
+        ["loss=focal", "loss.gamma=1.5", "optim.lr=3e-4", "data.labels=[No Finding,Mass]"]
+    )
     assert config.loss.gamma == 1.5  # type: ignore[attr-defined]
     assert config.optim.lr == 3e-4
     assert config.data.labels == ("No Finding", "Mass")
@@ -62,7 +64,9 @@ def test_keys_that_no_file_mentions_can_be_set() -> None:
 
 def test_any_timm_or_torchvision_name_is_a_model() -> None:
     assert compose(["model=convnext_atto"]).model.name == "convnext_atto"
-    assert compose(["model=torchvision/vgg11", "model.pooling=max"]).model.name == "torchvision/vgg11"
+    assert (
+        compose(["model=torchvision/vgg11", "model.pooling=max"]).model.name == "torchvision/vgg11"
+    )
 
 
 @pytest.mark.parametrize("path", ["/data/a b/c", "/data/x=(1)", "../nih", "C:/x"])

@@ -12,7 +12,9 @@ from cxr_lightning.data.sampler import BatchSampler, epoch_order
 ROWS = np.arange(100, 203)
 
 
-def batches(shuffle: bool, *, epoch: int = 0, seed: int = 0, rank: int = 0, world: int = 1, size: int = 16):  # type: ignore[no-untyped-def]  # noqa: E501
+def batches(
+    shuffle: bool, *, epoch: int = 0, seed: int = 0, rank: int = 0, world: int = 1, size: int = 16
+):  # type: ignore[no-untyped-def]
     sampler = BatchSampler(
         ROWS, batch_size=size, seed=seed, shuffle=shuffle, rank=rank, world_size=world
     )

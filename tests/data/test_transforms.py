@@ -91,8 +91,6 @@ def test_keys_are_stable() -> None:
     assert len(set(KEYS.tolist())) == 50
 
 
-
-
 def test_all_mistakes_are_reported_at_once() -> None:
     config = AugmentConfig.model_validate(
         {"name": "bad", "transforms": [{"name": "Afine"}, {"name": "Affine", "rotat": 3}]}

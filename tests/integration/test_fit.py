@@ -120,9 +120,7 @@ def test_thresholds_of_the_bundle_are_those_of_the_results(
     assert info.model.weights is None
 
 
-def test_mlflow_holds_the_run(
-    finished: tuple[Path, dict[str, float | None]], store: str
-) -> None:
+def test_mlflow_holds_the_run(finished: tuple[Path, dict[str, float | None]], store: str) -> None:
     folder, metrics = finished
     client = MlflowClient(store)
     run = client.get_run(RunFolder(folder).state().mlflow_run_id)
@@ -136,7 +134,13 @@ def test_mlflow_holds_the_run(
     curve = client.get_metric_history(run.info.run_id, "val/auroc_macro")
     assert [point.step for point in curve] == [0, 1, 2]
     artifacts = {entry.path for entry in client.list_artifacts(run.info.run_id)}
-    assert artifacts >= {"config.yaml", "metrics.json", "bundle.safetensors", "plots", "predictions"}
+    assert artifacts >= {
+        "config.yaml",
+        "metrics.json",
+        "bundle.safetensors",
+        "plots",
+        "predictions",
+    }
 
 
 def test_no_path_of_the_machine_is_in_the_bundle(

@@ -25,6 +25,7 @@ STATEFUL = [
     "optim.ema_decay=0.9",
     "optim.schedule=plateau",
     "optim.plateau_patience=0",
+    "optim.min_lr_factor=0",
     "trainer.patience=10",
     "trainer.max_epochs=4",
 ]

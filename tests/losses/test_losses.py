@@ -191,9 +191,7 @@ def test_focal_alpha_errors(alpha: object, message: str) -> None:
 def test_asymmetric_without_asymmetry_is_bce() -> None:
     logits, targets = a_batch()
     known = torch.ones_like(targets, dtype=torch.bool)
-    loss = asymmetric_loss(
-        logits, targets, known, gamma_positive=0, gamma_negative=0, margin=0
-    )
+    loss = asymmetric_loss(logits, targets, known, gamma_positive=0, gamma_negative=0, margin=0)
     torch.testing.assert_close(loss, binary_cross_entropy_with_logits(logits, targets))
 
 

@@ -91,7 +91,7 @@ def test_feature_map_shape(name: str, size: int) -> None:
 def test_regnet_of_torchvision_cannot_be_built_on_meta_and_runs_itself() -> None:
     backbone = build_backbone(ModelConfig(name="torchvision/regnet_y_400mf"), 32)
     assert_stages_cover_all_parameters_once(backbone)
-    assert list(backbone.stages)[0] == "stem"
+    assert next(iter(backbone.stages)) == "stem"
     assert backbone(torch.randn(2, 1, 32, 32)).shape == (2, backbone.num_features, 1, 1)
 
 
@@ -192,7 +192,9 @@ def test_unsuitable_size_is_known_before_training(name: str, size: int) -> None:
 
 
 def test_a_model_with_idle_parameters_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"cannot serve as a backbone: it computes with \d+ param"):
+    with pytest.raises(
+        ConfigError, match=r"cannot serve as a backbone: it computes with \d+ param"
+    ):
         build_backbone(ModelConfig(name="efficientvim_m1"), 64)
 
 

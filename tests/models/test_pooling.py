@@ -74,5 +74,7 @@ def test_a_map_of_zeros_has_a_gradient_without_nan() -> None:
 
 
 def test_unknown_pooling() -> None:
-    with pytest.raises(ConfigError, match=r"model.pooling='gemm' does not exist. Did you mean 'gem'"):
+    with pytest.raises(
+        ConfigError, match=r"model.pooling='gemm' does not exist. Did you mean 'gem'"
+    ):
         build_pool("gemm")

@@ -16,7 +16,6 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.backbone import build_backbone
 from cxr_lightning.models.network import Network, build_network
 from cxr_lightning.models.weights import adapt_channels, load_weights
-from tests.models.lukemelas import trained
 
 LABELS = ("Effusion", "Mass")
 SMALL = {"channels": [8, 16]}
@@ -64,7 +63,9 @@ def test_wrappers_of_names_and_files(tmp_path: Path, wrapper: str, container: st
     report = load_weights(backbone, tmp_path / "w.pth")
     assert report.missing == report.mismatched == ()
     assert len(report.unexpected) == 2  # the classifier
-    assert all(torch.equal(t, source.state_dict()[n]) for n, t in backbone.model.state_dict().items())
+    assert all(
+        torch.equal(t, source.state_dict()[n]) for n, t in backbone.model.state_dict().items()
+    )
 
 
 def test_head_of_other_labels_is_left_alone_and_said(tmp_path: Path) -> None:
@@ -153,8 +154,10 @@ def test_torchvisions_first_densenet_names(tmp_path: Path, name: str) -> None:
     assert report.share == 1
 
 
-def test_lukemelas_file_computes_what_its_own_network_does(tmp_path: Path) -> None:
-    source = trained()
+def test_lukemelas_file_computes_what_its_own_network_does(
+    tmp_path: Path, lukemelas_network: torch.nn.Module
+) -> None:
+    source = lukemelas_network
     torch.save(source.state_dict(), tmp_path / "w.pth")
     backbone = build_backbone(ModelConfig(name="efficientnet_lite0", in_channels=3), 64).eval()
     report = load_weights(backbone, tmp_path / "w.pth")
@@ -179,9 +182,7 @@ def test_position_embeddings_are_resampled_to_the_grid(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("theirs", "ours"), [("resnet34", "resnet18"), ("resnet18", "resnet34"), ("vgg11", "resnet18")]
 )
-def test_a_file_of_another_architecture_is_refused(
-    tmp_path: Path, theirs: str, ours: str
-) -> None:
+def test_a_file_of_another_architecture_is_refused(tmp_path: Path, theirs: str, ours: str) -> None:
     with torch.device("meta"):
         state = tv.get_model(theirs).features if theirs == "vgg11" else timm.create_model(theirs)
         shapes = {n: torch.empty(t.shape, device="cpu") for n, t in state.state_dict().items()}
@@ -194,7 +195,9 @@ def test_a_file_of_another_architecture_is_refused(
         assert "... and" in str(report)
         return
     before = {n: t.clone() for n, t in backbone.state_dict().items()}
-    with pytest.raises(ConfigError, match=r"does not fit this backbone.*at least 90% must") as error:
+    with pytest.raises(
+        ConfigError, match=r"does not fit this backbone.*at least 90% must"
+    ) as error:
         load_weights(backbone, tmp_path / "w.pth")
     assert "missing:" in str(error.value)
     assert all(torch.equal(t, before[n]) for n, t in backbone.state_dict().items())

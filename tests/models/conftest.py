@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 written anew under the names of EfficientNet-PyTorch, as a reference.
+"""A reference network: EfficientNet-Lite0, written anew under the names of EfficientNet-PyTorch.
 
 The architecture is that of Tan & Le (ICML 2019), table 1, without squeeze-and-excitation, with
 ReLU6, and stem and head of fixed width; batch norms add 1e-3 to the variance. Padding is symmetric.
@@ -6,6 +6,7 @@ ReLU6, and stem and head of fixed width; batch norms add 1e-3 to the variance. P
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn.functional import relu6
@@ -78,9 +79,10 @@ class EfficientNetLite0(nn.Module):
         return relu6(self._bn1(self._conv_head(x)))
 
 
-def trained(seed: int = 0) -> EfficientNetLite0:
-    """Return one whose batch norms have statistics, small variances among them, as after training."""
-    torch.manual_seed(seed)
+@pytest.fixture
+def lukemelas_network() -> EfficientNetLite0:
+    """One whose batch norms have statistics, small variances among them, as after training."""
+    torch.manual_seed(0)
     model = EfficientNetLite0()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,0 +1,157 @@
+"""Two processes on the CPU: one run, every sample once, and the network that one process trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from cxr_lightning.config.compose import compose
+from cxr_lightning.runs import RunFolder
+from cxr_lightning.training import run_fit
+
+# Batch statistics depend on how a batch is shared out; group norm does not.
+EXACT = [
+    "model.options={channels: [8, 16], convs_per_block: 1, norm: group}",
+    "trainer.precision=32-true",
+    "trainer.max_epochs=2",
+    "optim.lr=0.01",
+]
+Overrides = Callable[..., list[str]]
+
+
+def command(words: list[str]) -> list[str]:
+    return [sys.executable, "-m", "cxr_lightning.fit", *words]
+
+
+def test_two_processes_equal_one(overrides: Overrides, store: str, tmp_path: Path) -> None:
+    single = run_fit(compose(overrides("single", *EXACT)))
+    done = subprocess.run(
+        command(overrides("double", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")),
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for split in ("val", "test"):
+        one, two = (
+            pd.read_parquet(tmp_path / name / f"predictions_{split}.parquet")
+            for name in ("single", "double")
+        )
+        logits = [column for column in one if column.startswith("logit/")]
+        pd.testing.assert_frame_equal(one.drop(columns=logits), two.drop(columns=logits))
+        np.testing.assert_allclose(one[logits], two[logits], atol=1e-4)
+    double = json.loads((tmp_path / "double" / "metrics.json").read_text())
+    assert double["test/images/Effusion"] == single["test/images/Effusion"]
+    # One run in MLflow, and nothing said twice.
+    state = RunFolder(tmp_path / "double").state()
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("cxr_lightning")
+    assert experiment is not None
+    names = [
+        run.info.run_name for run in client.search_runs([experiment.experiment_id], max_results=500)
+    ]
+    assert names.count("double") == 1
+    assert client.get_run(state.mlflow_run_id).data.tags["devices"] == "2"
+    assert done.stdout.count("epoch   1/2") == 1
+
+
+def test_unknown_labels_are_weighted_alike(overrides: Overrides, tmp_path: Path) -> None:
+    """A batch whose two halves know different numbers of labels must not favour one half."""
+    code = """
+import sys
+import numpy as np
+from cxr_lightning.data import nih
+from cxr_lightning.config.compose import compose, config_from_file
+read = nih.read_studies
+def with_unknown(config):
+    studies, labels = read(config)
+    unknown = np.random.default_rng(0).random(len(studies)) < 0.4
+    studies.loc[unknown, "Effusion"] = np.nan
+    return studies, labels
+nih.read_studies = with_unknown
+import cxr_lightning.training as training
+import cxr_lightning.launch as launch
+joined = launch.launched_run()
+if joined is None:
+    # The second rank runs this same script.
+    popen = launch.subprocess.Popen
+    launch.subprocess.Popen = lambda command, **options: popen([sys.executable, __file__], **options)
+    training.run_fit(compose(sys.argv[1:]))
+else:
+    training.run_fit(config_from_file(joined / "config.yaml"))
+"""
+    script = tmp_path / "unknown.py"
+    script.write_text(code)
+    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
+        words = overrides(name, f"trainer={trainer}", *EXACT, "trainer.threads=1", "loss=bce")
+        done = subprocess.run(
+            [sys.executable, str(script), *words],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, two = (pd.read_parquet(tmp_path / n / "predictions_test.parquet") for n in ("one", "two"))
+    logits = [column for column in one if column.startswith("logit/")]
+    assert one["y_true/Effusion"].isna().any()
+    np.testing.assert_allclose(one[logits], two[logits], atol=1e-4)
+
+
+def test_a_rank_that_dies_ends_the_run(overrides: Overrides, tmp_path: Path) -> None:
+    words = overrides("dies", "trainer=ddp_cpu", "trainer.max_epochs=500")
+    run = subprocess.Popen(command(words), stderr=subprocess.PIPE, text=True)
+    rank = wait_for_rank(run.pid, tmp_path / "dies")
+    os.kill(rank, signal.SIGKILL)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode != 0
+    assert "rank 1 (exit code -9) of the run ended" in errors
+    assert RunFolder(tmp_path / "dies").state().status != "finished"
+
+
+def test_ranks_end_with_their_parent(overrides: Overrides, tmp_path: Path) -> None:
+    words = overrides("orphan", "trainer=ddp_cpu", "trainer.max_epochs=500")
+    run = subprocess.Popen(command(words), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    rank = wait_for_rank(run.pid, tmp_path / "orphan")
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 30
+    while alive(rank):
+        assert time.monotonic() < deadline, "the second rank outlived its parent"
+        time.sleep(0.1)
+
+
+def wait_for_rank(parent: int, folder: Path) -> int:
+    """Wait for the first epoch, and return the process id of rank 1."""
+    deadline = time.monotonic() + 120
+    while not (folder / "history.csv").is_file():
+        assert time.monotonic() < deadline, "no epoch was finished"
+        time.sleep(0.2)
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    ranks = [
+        int(child)
+        for child in children
+        if b"cxr_lightning.launch" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    assert len(ranks) == 1
+    return ranks[0]
+
+
+def alive(process: int) -> bool:
+    try:
+        # A zombie has ended; nobody is left to collect it.
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _linux_only() -> None:
+    if not Path("/proc/self/children").parent.is_dir():
+        pytest.skip("looks processes up in /proc")
