@@ -123,7 +123,7 @@ def read_bundle_info(path: Path) -> BundleInfo:
         raise DataError(f"{path}: its description is damaged: {error}") from None
 
 
-def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
+def load_bundle(path: Path | str, *, device: str | torch.device = "cpu") -> Bundle:
     """Load a bundle for inference: the network in evaluation mode on `device`.
 
     Raises
@@ -131,6 +131,7 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
     DataError
         See :func:`read_bundle_info`; or the weights do not fit the described network.
     """
+    path = Path(path)
     info = read_bundle_info(path)
     network = build_network(info.model, info.image, info.labels)
     try:

@@ -7,7 +7,7 @@ A data set or a loss extends :class:`DataConfig` or :class:`LossConfig` in its o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, model_validator
 
@@ -132,7 +132,7 @@ class HeadConfig(Section):
     kind: Literal["linear", "mlp", "per_label"] = Field(
         "linear", description="One linear layer, one shared MLP, or one MLP per label."
     )
-    hidden: tuple[int, ...] = Field((256,), description="Hidden units of the MLP, layer by layer.")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((256,), description="Hidden units of the MLP, layer by layer.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before each linear layer.")
 
 

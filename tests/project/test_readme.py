@@ -1,0 +1,124 @@
+"""Every command of the README is run here, or by .ci/run, or needs hardware that tests lack."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from cxr_lightning.bundle import load_bundle
+from cxr_lightning.cli import run_verb
+from cxr_lightning.config.compose import compose
+from cxr_lightning.fit import main
+from cxr_lightning.models.network import build_network
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [
+    line.split("   #")[0].split("  #")[0].strip()
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.strip()
+]
+FIT = "python -m cxr_lightning.fit"
+# Where each of the others is run.
+ELSEWHERE = {
+    "make fit": ".ci/run",
+    "make test": ".ci/run",
+    "make ui": "tests/tracking/test_server.py runs what it runs",
+    "pip install -e .": "the Makefile's own installation, run by .ci/run",
+    "mlflow ui": "tests/tracking/test_server.py",
+    "cp .env.example .env": "tests/project/test_packaging.py reads the file",
+    "docker": "needs a container engine; hadolint and the Compose schema check the files in .ci/run",
+    "python -m cxr_lightning.tracking": "tests/tracking",
+}
+# Later words win: as small as it gets, and a model that is quick to build.
+SMALLER = [
+    "data.image.size=32",
+    "data.batch_size=16",
+    "trainer.max_epochs=1",
+    "trainer.threads=1",
+    "evaluation.replicates=10",
+]
+NEEDS_GPU = ("trainer=gpu", "trainer=ddp ")
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_every_command_is_run_somewhere(command: str) -> None:
+    assert command.startswith((FIT, *ELSEWHERE)), f"{command}: run it in a test"
+
+
+FITS = sorted({command for command in COMMANDS if command.startswith(FIT)} - {f"{FIT} --help"})
+
+
+@pytest.mark.parametrize("command", FITS)
+def test_fit_commands(
+    command: str, phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)[3:]
+    compose(words)
+    if any(word in f"{command} " for word in NEEDS_GPU):
+        pytest.skip("needs GPUs; its configuration was composed")
+    if "model.weights=weights.pth" in words:
+        config = compose(words)
+        network = build_network(config.model, config.data.image, ["a"])
+        torch.save(network.backbone.model.state_dict(), "weights.pth")
+    words = [word.replace("/data/nih", str(phantom_root)) for word in words]
+    if not any(word.startswith("data.root") for word in words):
+        words += ["data.images=160", "data.pixels=64"]
+    labels = [] if any(word.startswith("data.labels") for word in words) else [
+        "data.labels=[Effusion,Infiltration,Atelectasis]"
+    ]
+    small = SMALLER if "model=" not in command else [*SMALLER, "data.image.size=64"]
+    if "data.max_patients" in command or "data.views" in command:
+        labels = ["data.labels=[Effusion,Infiltration]"]
+    assert run_verb(main, [*words, *labels, *small]) == 0
+    assert list(Path("runs").glob("*/metrics.json"))
+    assert Path("mlflow.db").is_file()
+
+
+def test_help_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    assert "Groups" in capsys.readouterr().out
+
+
+def test_python_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = blocks("python")
+    small = ", ".join(repr(word) for word in [*SMALLER, "data.pixels=64"])
+    namespace: dict[str, object] = {}
+    exec(first.replace('"data.images=300"', f'"data.images=300", {small}'), namespace)
+    assert "test/auroc_macro" in namespace["metrics"]  # type: ignore[operator]
+    run = next(Path("runs").iterdir())
+    info = load_bundle(run / "bundle.safetensors").info
+    images = torch.zeros(2, 1, info.image.size, info.image.size, dtype=torch.uint8)
+    namespace = {"images": images}
+    # The path in the README is a string; a string must do.
+    exec(second.replace("runs/NAME", str(run)), namespace)
+    assert namespace["logits"].shape == (2, len(info.labels))  # type: ignore[attr-defined]
+
+
+def test_the_table_of_choices_is_complete() -> None:
+    from cxr_lightning.config.groups import GROUPS, choices, shipped_conf
+
+    for group in GROUPS:
+        for name in choices(group, [shipped_conf()]):
+            if (group, name) != ("model", "timm"):
+                assert f"`{name}`" in README, f"{group}={name} is not in the README"
+
+
+def test_pictures_are_there() -> None:
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (ROOT / picture).is_file(), picture
