@@ -1,8 +1,8 @@
-"""The artifact: one safetensors file with weights, labels, preprocessing, thresholds and calibration.
+"""The artifact: one safetensors file of weights, labels, preprocessing, thresholds, calibration.
 
-Everything that is needed to go from a radiograph to labelled decisions is in it, and loading it executes
-no code (https://huggingface.co/docs/safetensors). Training writes it; prediction, evaluation,
-explanation and export read it.
+Everything that is needed to go from a radiograph to labelled decisions is in it, and loading it
+executes no code (https://huggingface.co/docs/safetensors). Training writes it; prediction,
+evaluation, explanation and export read it.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from cxr_lightning.config.compose import compose
 __all__ = ["main"]
 
 DESCRIPTION = """\
-Train a multi-label classifier of chest radiographs, evaluate it on the test set and write everything
-to runs/<name>/ and to MLflow. Without arguments it trains on synthetic radiographs."""
+Train a multi-label classifier of chest radiographs, evaluate it on the test set and write
+everything to runs/<name>/ and to MLflow. Without arguments it trains on synthetic radiographs."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""What happened in each epoch: a table in the run's folder, curves in MLflow, a line on the terminal."""
+"""What happened in each epoch: a table in the run's folder, curves in MLflow, a printed line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class History(Callback):
         # Of a resumed run: what came after the checkpoint is trained, and written, again.
         self.rows = [row for row in read_history(self.run) if row["epoch"] < trainer.current_epoch]
         for row in self.rows:
-            # A killed process may not have delivered its last points; those that were are not repeated.
+            # A killed process may not have delivered its last points; those that were are not
+            # repeated.
             self._log(row)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

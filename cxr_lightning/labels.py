@@ -1,4 +1,4 @@
-"""What a label means: 1 present, 0 absent, NaN unknown; -1 uncertain until a named policy resolves it."""
+"""What a label means: 1 present, 0 absent, NaN unknown; -1 uncertain until a policy resolves it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ __all__ = ["LabelSpace", "UncertaintyPolicy"]
 UncertaintyPolicy = Literal["ignore", "zeros", "ones", "zeros_lsr", "ones_lsr"]
 
 # Ranges of label-smoothing regularisation: Pham et al., "Interpreting chest X-rays via CNNs that
-# exploit hierarchical disease dependencies and uncertainty labels", Neurocomputing 2021, section 3.3.
+# exploit hierarchical disease dependencies and uncertainty labels", Neurocomputing 2021, section
+# 3.3.
 _ZEROS_LSR = (0.0, 0.3)
 _ONES_LSR = (0.55, 0.85)
 

@@ -1,9 +1,9 @@
 """The processes of a run: this one, and one more per further device.
 
-Lightning would start the others by repeating the command line, which is wrong wherever the command is not
-this very run: in a sweep they would begin a sweep of their own. Here they are given the run's folder
-instead, and read its resolved configuration. Under torchrun or SLURM, which start all processes
-themselves, nothing is started.
+Lightning would start the others by repeating the command line, which is wrong wherever the command
+is not this very run: in a sweep they would begin a sweep of their own. Here they are given the
+run's folder instead, and read its resolved configuration. Under torchrun or SLURM, which start all
+processes themselves, nothing is started.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def started_externally() -> bool:
 def other_ranks(run: Path, devices: int) -> Iterator[None]:
     """Start ranks 1 to `devices` - 1 on this machine and take rank 0; stop them all at the end.
 
-    A rank that fails ends this process too, instead of leaving it waiting at a collective call; ranks
-    whose parent is gone end by themselves.
+    A rank that fails ends this process too, instead of leaving it waiting at a collective call;
+    ranks whose parent is gone end by themselves.
 
     Raises
     ------
@@ -103,7 +103,8 @@ def _watch(ranks: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
         if any(rank.poll() for rank in ranks):
             # Rank 0 may hang in a collective call: it has ten seconds to notice by itself.
             if not done.wait(10):
-                print(f"error: {_failed(ranks, seconds=0)}", file=sys.stderr, flush=True)
+                sys.stderr.write(f"error: {_failed(ranks, seconds=0)}\n")
+                sys.stderr.flush()
                 os._exit(1)
             return
 
@@ -120,8 +121,8 @@ def _failed(ranks: list[subprocess.Popen[bytes]], *, seconds: float) -> str:
     if not failed:
         return ""
     return (
-        f"{', '.join(failed)} of the run ended; what it said is above. resume=auto continues the run "
-        "from its last epoch."
+        f"{', '.join(failed)} of the run ended; what it said is above. resume=auto continues the "
+        "run from its last epoch."
     )
 
 

@@ -1,4 +1,4 @@
-"""The end of a run: predictions, thresholds, metrics, plots and the bundle, into folder and MLflow."""
+"""The end of a run: predictions, thresholds, metrics, plots, the bundle, to folder and MLflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cxr_lightning.evaluation.plots import (
     training_curves,
 )
 from cxr_lightning.evaluation.predictions import arrays, make_predictions, write_predictions
-from cxr_lightning.evaluation.tables import flat_metrics, metrics_table
+from cxr_lightning.evaluation.tables import flat_metrics, format_table, metrics_table
 from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
 from cxr_lightning.history import read_history
 from cxr_lightning.models.network import Network
@@ -91,12 +91,32 @@ def write_outcome(
     bundle = run.path / "bundle.safetensors"
     save_bundle(bundle, network, _bundle_info(config, cohort, thresholds))
     tracker.log_artifact(bundle)
+    tracker.log_artifact(run.path / "history.csv")
+    tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
     _plots(config, record, tables["test"], thresholds, results)
     reporter.results(results, config.evaluation.level)
     if config.data.name == "phantom":
         reporter.say(SYNTHETIC, style="yellow")
     _farewell(config, record, reporter)
     return metrics
+
+
+def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
+    """Return what MLflow shows on the run's page: data, split and the table of results."""
+    counts = split_counts(cohort).loc["images"]
+    text = format_table(results)
+    chosen = ["n", "positive", "AUROC", "AP", "sensitivity", "specificity"]
+    rows = [["label", *chosen], ["---"] * (len(chosen) + 1)]
+    rows += [[str(label), *map(str, row)] for label, row in text[chosen].iterrows()]
+    lines = [SYNTHETIC, ""] if config.data.name == "phantom" else []
+    lines += [
+        f"**{config.model.name}** on **{config.data.name}**, split: {config.data.split} "
+        f"({counts['train']:,} / {counts['val']:,} / {counts['test']:,} images to train, validate, "
+        "test). Test set; intervals by patient bootstrap; thresholds from validation.",
+        "",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+    return "\n".join(lines)
 
 
 def _plots(
@@ -113,7 +133,9 @@ def _plots(
 
     def interval(metric: str) -> Interval:
         return Interval(
-            *(per_label[f"{metric}{end}"].to_numpy(float) for end in ("", "_low", "_high")),
+            estimate=per_label[metric].to_numpy(float),
+            low=per_label[f"{metric}_low"].to_numpy(float),
+            high=per_label[f"{metric}_high"].to_numpy(float),
             undefined=per_label[f"{metric}_undefined"].to_numpy(int),
             replicates=config.evaluation.replicates,
             level=config.evaluation.level,

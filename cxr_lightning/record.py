@@ -1,4 +1,4 @@
-"""The lasting record of a run: its folder and its MLflow run, opened together and closed together."""
+"""The lasting record of a run: its folder and its MLflow run, opened and closed together."""
 
 from __future__ import annotations
 
@@ -79,7 +79,11 @@ def _log_start(
     tracker: MLflowTracker,
 ) -> None:
     tracker.log_artifact(run.write("config.yaml", config_to_yaml(config)))
-    tracker.log_hyperparams(config_to_dict(config))
+    # Neither the run's own name and place nor its resumption are parameters of the experiment.
+    parameters = config_to_dict(config)
+    tracker.log_hyperparams(
+        {name: value for name, value in parameters.items() if name not in ("run", "resume")}
+    )
     tracker.set_tags(
         describe_environment()
         | {
@@ -89,7 +93,9 @@ def _log_start(
         }
     )
     counts = split_counts(cohort)
-    tracker.log_dict(counts.to_dict(), "data/splits.json")
+    tracker.log_dict(
+        {str(split): column.to_dict() for split, column in counts.items()}, "data/splits.json"
+    )
     tracker.log_dict(
         {"fingerprint": cohort.fingerprint, "flow": [vars(step) for step in cohort.flow]},
         "data/cohort.json",
@@ -99,5 +105,5 @@ def _log_start(
             config.data.name,
             cohort.fingerprint,
             context=context,
-            profile={"images": int(counts.at["images", split])},
+            profile={"images": int(counts[split]["images"])},
         )

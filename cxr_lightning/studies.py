@@ -1,9 +1,9 @@
 """The study table: one validated row per image, whatever the data set.
 
-Columns: `sample_id`, `image_path`, `patient_id`, `study_id` (str), `view` (PA, AP, LATERAL, UNKNOWN),
-`split` (train, val, test; empty before the split), `age_years` (float, NaN unknown), `sex` (M, F,
-UNKNOWN), optional `study_date` and further features, and one float32 column per label (1, 0, NaN; -1
-until the uncertainty policy is applied).
+Columns: `sample_id`, `image_path`, `patient_id`, `study_id` (str), `view` (PA, AP, LATERAL,
+UNKNOWN), `split` (train, val, test; empty before the split), `age_years` (float, NaN unknown),
+`sex` (M, F, UNKNOWN), optional `study_date` and further features, and one float32 column per label
+(1, 0, NaN; -1 until the uncertainty policy is applied).
 """
 
 from __future__ import annotations
@@ -141,9 +141,10 @@ def split_by_patient(
 ) -> pd.DataFrame:
     """Assign whole patients to splits, stratified over labels.
 
-    Patients are sorted by their set of positive labels, the rarest label first, in random order within
-    a set; splits are then dealt along that order in fixed proportion. Every label is thereby divided
-    in proportion to within a few patients (systematic stratified sampling), in one vectorised pass.
+    Patients are sorted by their set of positive labels, the rarest label first, in random order
+    within a set; splits are then dealt along that order in fixed proportion. Every label is thereby
+    divided in proportion to within a few patients (systematic stratified sampling), in one
+    vectorised pass.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class GatheredPredictions(Metric):
         self.targets.append(targets)
 
     def compute(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return rows (n,), logits and targets (n, labels) as arrays, rows ascending and distinct."""
+        """Return rows (n,), logits and targets (n, labels) as arrays, rows ascending, distinct."""
         # Before the synchronisation these are lists, after it tensors.
         rows, logits, targets = (
             torch.cat(state) if isinstance(state, list) else state
@@ -76,6 +76,9 @@ class MultiLabelTask(LightningModule):
     seed
         Seed of dropout and other randomness inside the network.
     """
+
+    _loss_sum: torch.Tensor
+    _loss_weight: torch.Tensor
 
     def __init__(
         self,
@@ -209,7 +212,7 @@ class MultiLabelTask(LightningModule):
             layer_decay=config.layer_decay,
             weight_decay=config.weight_decay,
         )
-        optimizer = build_optimizer(config, groups)
+        optimizer = build_optimizer(config, [dict(group) for group in groups])
         self._plateau = build_plateau(
             config, optimizer, higher_is_better=self.monitor != "val/loss"
         )

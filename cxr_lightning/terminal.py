@@ -13,8 +13,8 @@ from cxr_lightning.evaluation.tables import format_table
 __all__ = ["SYNTHETIC", "Reporter"]
 
 SYNTHETIC = (
-    "These radiographs are synthetic. They serve to try the software; no number obtained on them says "
-    "anything about patients."
+    "These radiographs are synthetic. They serve to try the software; no number obtained on them "
+    "says anything about patients."
 )
 
 
@@ -54,7 +54,8 @@ class Reporter:
     def results(self, table: pd.DataFrame, level: float) -> None:
         """Print the table of a run's results on the test set."""
         shown = Table(
-            title=f"test set, {level:.0%} intervals by patient bootstrap; thresholds from validation",
+            title=f"test set, {level:.0%} intervals by patient bootstrap; "
+            "thresholds from validation",
             title_justify="left",
         )
         text = format_table(table)
@@ -66,9 +67,9 @@ class Reporter:
                 shown.add_section()
             shown.add_row(str(label), *map(str, values))
         self.console.print(shown)
-        undefined = int(table.loc["macro", "labels_undefined"])
+        undefined = int(table["labels_undefined"]["macro"])
         if undefined:
             self.say(
-                f"–: undefined, because the test set holds one class only ({undefined} label(s)); the "
-                "macro average is over the others."
+                f"–: undefined, because the test set holds one class only ({undefined} label(s)); "
+                "the macro average is over the others."
             )

@@ -81,8 +81,8 @@ def _check_trainable(config: Config, cohort: Cohort, placement: Placement) -> No
     processes = placement.devices * config.trainer.num_nodes
     if config.data.batch_size % processes:
         raise ConfigError(
-            f"data.batch_size={config.data.batch_size} cannot be shared evenly by {processes} devices; "
-            f"use a multiple of {processes}"
+            f"data.batch_size={config.data.batch_size} cannot be shared evenly by {processes} "
+            f"devices; use a multiple of {processes}"
         )
     positives, negatives = cohort.label_counts("train")
     missing = [
@@ -92,15 +92,16 @@ def _check_trainable(config: Config, cohort: Cohort, placement: Placement) -> No
     ]
     if missing:
         raise DataError(
-            f"the training split holds one class only of: {', '.join(missing)}. Leave them out with "
-            "data.labels=[...], or use more patients."
+            f"the training split holds one class only of: {', '.join(missing)}. Leave them out "
+            "with data.labels=[...], or use more patients."
         )
     if config.trainer.monitor != "val/loss":
         positives, negatives = cohort.label_counts("val")
         if not ((positives > 0) & (negatives > 0)).any():
             raise DataError(
-                f"no label has both classes in the validation split, so {config.trainer.monitor} is "
-                "undefined. Use more patients, another data.val_fraction, or trainer.monitor=val/loss."
+                "no label has both classes in the validation split, so "
+                f"{config.trainer.monitor} is undefined. Use more patients, another "
+                "data.val_fraction, or trainer.monitor=val/loss."
             )
 
 
@@ -111,7 +112,7 @@ def _build_task(config: Config, data: ChestXrayDataModule, reporter: Reporter) -
 
         reporter.say(str(load_weights(network, config.model.weights)))
     if config.trainer.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     reporter.say(f"model {config.model.name}: {parameters:,} parameters")
     return MultiLabelTask(

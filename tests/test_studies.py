@@ -118,7 +118,7 @@ def test_a_split_depends_on_its_seed_alone() -> None:
 
 
 def test_too_few_patients() -> None:
-    with pytest.raises(DataError, match="2 patient.s. cannot be divided into train, val, test"):
+    with pytest.raises(DataError, match=r"2 patient\(s\) cannot be divided into train, val, test"):
         split_by_patient(table([0, 1]), FRACTIONS, labels=LABELS, seed=0)
 
 

@@ -1,8 +1,8 @@
 """From command line and configuration files to one validated :class:`Config`.
 
-Hydra's compose API resolves the groups and their defaults lists; values given on the command line are
-then laid over the result and the whole is validated by pydantic, so that a key which exists in the
-schema can be set whether or not a file mentions it. This is the only module that imports hydra.
+Hydra's compose API resolves the groups and their defaults lists; values given on the command line
+are then laid over the result and the whole is validated by pydantic, so that a key which exists in
+the schema can be set whether or not a file mentions it. This is the only module that imports hydra.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def compose(
     Parameters
     ----------
     overrides
-        ``group=choice`` and ``key=value`` in Hydra's grammar, e.g. ``["loss=focal", "optim.lr=1e-4"]``.
+        ``group=choice`` and ``key=value`` in Hydra's grammar, e.g. ``["loss=focal",
+        "optim.lr=1e-4"]``.
     config_file
         A resolved ``config.yaml`` to start from instead of the defaults.
     config_dir
@@ -133,7 +134,8 @@ def section_class(group: str, name: str) -> type[Section]:
     )
     if name not in known:
         raise ConfigError(
-            f"{group}.name={name}: no such module.{nearest(name, known)} Allowed: {', '.join(known)}"
+            f"{group}.name={name}: no such module.{nearest(name, known)} Allowed: "
+            f"{', '.join(known)}"
         )
     config: type[Section] = importlib.import_module(f"{package}.{name}").Config
     return config

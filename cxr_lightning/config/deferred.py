@@ -1,7 +1,7 @@
 """Let `--help` answer before torch and pandas have been imported.
 
-The modules of data sets and losses hold their `Config` beside the code that uses it, and importing one
-imports pandas or torch, which takes seconds. Help wants nothing but the `Config`.
+The modules of data sets and losses hold their `Config` beside the code that uses it, and importing
+one imports pandas or torch, which takes seconds. Help wants nothing but the `Config`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["heavy_imports_stubbed"]
 def heavy_imports_stubbed(names: tuple[str, ...] = ("torch", "pandas")) -> Iterator[None]:
     """Stand empty modules in for `names`, unless they are imported already.
 
-    Only for a process that prints and ends: what is imported in here keeps the empty modules. A module
-    that uses one of them while it is imported raises AttributeError or ImportError.
+    Only for a process that prints and ends: what is imported in here keeps the empty modules. A
+    module that uses one of them while it is imported raises AttributeError or ImportError.
     """
     stubs = {name: ModuleType(name) for name in names if name not in sys.modules}
     sys.modules.update(stubs)

@@ -50,7 +50,7 @@ def choices(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def find_choice(group: str, choice: str, folders: Sequence[Path]) -> Path:
-    """Return the file of one choice of a group, or raise :class:`ConfigError` naming all choices."""
+    """Return the file of one choice of a group, or raise ConfigError naming all choices."""
     known = choices(group, folders)
     if choice in known:
         return known[choice]

@@ -1,11 +1,11 @@
-"""`--help`: verbs, groups with their choices, and every field with type, range, default and meaning."""
+"""`--help`: verbs, groups and choices, and every field with type, range, default, meaning."""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -17,7 +17,7 @@ from rich.text import Text
 from cxr_lightning.config.compose import section_class
 from cxr_lightning.config.deferred import heavy_imports_stubbed
 from cxr_lightning.config.groups import GROUPS, choices, group_description, search_path
-from cxr_lightning.config.schema import Config
+from cxr_lightning.config.schema import Config, DataConfig, LossConfig
 
 __all__ = ["VERBS", "fields_of", "print_help"]
 
@@ -44,9 +44,9 @@ def print_help(
         ]
         console.print(_two_columns(rows))
     console.print("\n[bold]Fields[/bold] (KEY=VALUE; a list is \\[a,b], nothing is null)")
-    for title, rows in _sections(folders):
+    for title, fields in _sections(folders):
         console.print(f"  [bold cyan]{title}[/bold cyan]")
-        console.print(_field_table(rows))
+        console.print(_field_table(fields))
     console.print(
         "trainer also takes every other option of Lightning's Trainer by its own name, e.g. "
         "trainer.limit_train_batches=10."
@@ -106,9 +106,7 @@ def _section_for_help(group: str, name: str) -> type[BaseModel]:
 
 
 def _base_class(key: str) -> type[BaseModel]:
-    from cxr_lightning.config import schema
-
-    return {"data": schema.DataConfig, "loss": schema.LossConfig}[key]
+    return DataConfig if key == "data" else LossConfig
 
 
 def _module_names(group: str, folders: Sequence[Path]) -> list[str]:
@@ -174,6 +172,8 @@ def describe_type(field: FieldInfo) -> str:
 
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0])
     if origin is Literal:
         return " | ".join(_plain(value) for value in arguments)
     if origin in (Union, types.UnionType):

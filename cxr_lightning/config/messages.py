@@ -65,17 +65,16 @@ def _field_path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[Any,
             break
         path.append(part)
         field = current.model_fields.get(part)
-        annotation = field.annotation if field else None
-        current = annotation if _is_model(annotation) else _model_of_items(annotation)
+        current = _model_in(field.annotation) if field else None
     return tuple(path)
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _model_of_items(annotation: Any) -> Any:
-    return next((arg for arg in getattr(annotation, "__args__", ()) if _is_model(arg)), None)
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """Return the section that a field holds, itself or as the items of a list."""
+    for one in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
 
 
 def _sentence(
@@ -143,8 +142,7 @@ def _owner(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
     current = model
     for part in path[:-1]:
         field = current.model_fields.get(part) if isinstance(part, str) else None
-        annotation = field.annotation if field else None
-        inner = annotation if _is_model(annotation) else _model_of_items(annotation)
+        inner = _model_in(field.annotation) if field else None
         current = inner or current
     return current
 

@@ -1,4 +1,4 @@
-"""The typed, described and frozen configuration: every field with its type, range, default and meaning.
+"""The typed, described and frozen configuration: every field with type, range and meaning.
 
 This module is the bottom of the import order: it imports pydantic and the standard library only.
 A data set or a loss extends :class:`DataConfig` or :class:`LossConfig` in its own file.
@@ -132,7 +132,9 @@ class HeadConfig(Section):
     kind: Literal["linear", "mlp", "per_label"] = Field(
         "linear", description="One linear layer, one shared MLP, or one MLP per label."
     )
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((256,), description="Hidden units of the MLP, layer by layer.")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (256,), description="Hidden units of the MLP, layer by layer."
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before each linear layer.")
 
 

@@ -142,7 +142,7 @@ class ChestXrayDataModule(LightningDataModule):
         )
         return DataLoader(
             dataset,
-            sampler=sampler,  # type: ignore[arg-type]  # yields whole batches
+            sampler=sampler,  # yields whole batches
             batch_size=None,
             num_workers=self.config.workers,
             persistent_workers=self.config.workers > 0,

@@ -1,4 +1,4 @@
-"""From a data set's files to the cohort of a run: read, select, split, validate, and count each step."""
+"""From a data set's files to the cohort of a run: read, select, split, validate, count."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Cohort:
     flow
         How the table came about, step by step.
     all_images
-        Every image path of the data set, also of rows left out: the cache is laid out over these, so
-        that runs on different parts of a data set share it.
+        Every image path of the data set, also of rows left out: the cache is laid out over these,
+        so that runs on different parts of a data set share it.
     fingerprint
         Hash of ids, labels and splits.
     """
@@ -138,16 +138,16 @@ def _select_patients(studies: pd.DataFrame, config: DataConfig) -> tuple[str, pd
     patients = np.sort(studies["patient_id"].unique())
     if len(patients) <= config.max_patients:
         return "", studies
-    chosen = _draw(studies, patients, config)
+    chosen = _draw(studies, patients, config.max_patients, config.split_seed)
     return f"beyond max_patients={config.max_patients}", studies[studies["patient_id"].isin(chosen)]
 
 
-def _draw(studies: pd.DataFrame, patients: np.ndarray, config: DataConfig) -> np.ndarray:
-    generator = np.random.default_rng(config.split_seed)
+def _draw(studies: pd.DataFrame, patients: np.ndarray, count: int, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
     lists = studies.groupby("patient_id", sort=True)["split"].first().to_numpy()
     names, sizes = np.unique(lists, return_counts=True)
     # Each published list keeps its share of patients, and at least one.
-    shares = np.maximum(1, np.round(config.max_patients * sizes / sizes.sum())).astype(int)
+    shares = np.maximum(1, np.round(count * sizes / sizes.sum())).astype(int)
     drawn = [
         generator.permutation(patients[lists == name])[:share]
         for name, share in zip(names, shares, strict=True)

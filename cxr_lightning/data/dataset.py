@@ -31,7 +31,7 @@ class Batch(TypedDict):
 
 
 class RadiographDataset(Dataset[Batch]):
-    """Whole batches by their addresses; the loader is given lists of addresses and collates nothing.
+    """Whole batches by their addresses; the loader gets lists of addresses and collates nothing.
 
     Parameters
     ----------

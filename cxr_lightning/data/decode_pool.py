@@ -151,7 +151,7 @@ class _Pool:
                         self.results.put(
                             Outcome(pending.popleft().slot, reason=reason, passing=True)
                         )
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again in the consumer
             self.results.put(error)  # raised where the outcomes are consumed
 
     def _take(self, pending: deque[Job]) -> list[Job]:

@@ -1,8 +1,9 @@
 """NIH ChestX-ray14: 112,120 frontal radiographs of 30,805 patients with 14 findings from reports.
 
 Wang et al., "ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks", CVPR 2017. Provider:
-NIH Clinical Center, https://nihcc.app.box.com/v/ChestXray-NIHCC. Every release is read: the 2017 and
-2020 tables, the Kaggle sample's `sample_labels.csv`, gzipped tables, flat and nested image folders.
+NIH Clinical Center, https://nihcc.app.box.com/v/ChestXray-NIHCC. Every release is read: the 2017
+and 2020 tables, the Kaggle sample's `sample_labels.csv`, gzipped tables, flat and nested image
+folders.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ def _read_table(file: Path) -> pd.DataFrame:
     problems = []
     twice = raw["Image Index"].duplicated(keep=False)
     if twice.any():
-        lines = [f"line {row + 2}: {name}" for row, name in raw.loc[twice, "Image Index"].items()]
+        lines = [
+            f"line {row + 2}: {raw['Image Index'].iat[int(row)]}" for row in np.flatnonzero(twice)
+        ]
         problems.append(f"images listed more than once:\n{bullet_list(lines)}")
     for column in ("Image Index", "Patient ID"):
         blank = raw[column].str.strip() == ""
@@ -186,7 +189,7 @@ def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.n
     sets = [{word.strip() for word in combination.split("|")} for combination in combinations]
     if unknown := set().union(*sets) - known:
         rows = np.flatnonzero(np.isin(codes, [i for i, s in enumerate(sets) if s & unknown]))
-        lines = [f"line {row + 2}: {text.iat[row]!r}" for row in rows]
+        lines = [f"line {row + 2}: {text.iat[int(row)]!r}" for row in rows]
         raise DataError(
             f"{file}: unknown finding(s) {', '.join(map(repr, sorted(unknown)))}:\n"
             f"{bullet_list(lines)}\nKnown: {', '.join(sorted(known))}"

@@ -24,8 +24,8 @@ class Config(DataConfig):
     )
     split: Literal["official", "patient"] = Field(
         "official",
-        description="official: the phantom's own test list, validation cut by patient; patient: all "
-        "three are cut anew.",
+        description="official: the phantom's own test list, validation cut by patient; patient: "
+        "all three are cut anew.",
     )
     images: int = Field(2000, ge=20, le=1_000_000, description="How many radiographs to make.")
     phantom_seed: int = Field(0, ge=0, description="Seed of patients, findings and pixels.")

@@ -23,9 +23,9 @@ class BatchSampler:
 
     A batch of `batch_size` images is shared out over the devices, so that the images of a step are
     the same for any number of them. In training the last, incomplete batch of an epoch is left for
-    other epochs (batch statistics of one or two images do harm); in evaluation every row comes once,
-    except that the last batch is filled up with repeated rows until each device has as many batches
-    and none waits for another: whoever gathers them drops repeated rows.
+    other epochs (batch statistics of one or two images do harm); in evaluation every row comes
+    once, except that the last batch is filled up with repeated rows until each device has as many
+    batches and none waits for another: whoever gathers them drops repeated rows.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ __all__ = ["cache_home"]
 
 
 def cache_home(chosen: Path | None = None) -> Path:
-    """Return the folder of caches: the chosen one, `$XDG_CACHE_HOME/cxr_lightning`, or under ~/.cache."""
+    """Return the folder of caches: the chosen one, or in $XDG_CACHE_HOME or ~/.cache."""
     if chosen is not None:
         return chosen
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr_lightning"

@@ -24,9 +24,9 @@ def sample_keys(sample_ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
 class Augmentation:
     """Apply a policy to one image; what happens depends on (seed, epoch, sample) alone.
 
-    Each transform has a random stream of its own. (`albumentations.Compose.set_random_seed` gives all
-    transforms the same seed, which would tie their probabilities together: of two transforms with
-    p=0.5 always both or none would be applied.)
+    Each transform has a random stream of its own. (`albumentations.Compose.set_random_seed` gives
+    all transforms the same seed, which would tie their probabilities together: of two transforms
+    with p=0.5 always both or none would be applied.)
 
     Raises
     ------
@@ -90,6 +90,6 @@ def _build(config: TransformConfig, problems: list[str]) -> Any:
         warnings.simplefilter("error")
         try:
             return known[config.name](p=config.p, **(config.model_extra or {}))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a transform may raise anything of its own
             problems.append(f"{config.name}: {' '.join(str(error).split())}")
             return None

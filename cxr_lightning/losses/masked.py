@@ -10,7 +10,7 @@ __all__ = ["masked_mean"]
 def masked_mean(terms: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Return the mean of `terms` where `known`; 0, with a gradient of 0, where nothing is known.
 
-    Both have shape (batch, labels). Terms must be finite: a NaN under the mask would still reach the
-    gradient, so losses compute on targets whose unknown entries were replaced.
+    Both have shape (batch, labels). Terms must be finite: a NaN under the mask would still reach
+    the gradient, so losses compute on targets whose unknown entries were replaced.
     """
     return terms.where(known, 0.0).sum() / known.sum().clamp(min=1)

@@ -53,6 +53,6 @@ def frequency_weights(
 
 
 def positive_weight(counts: LabelCounts, *, cap: float | None = None) -> torch.Tensor:
-    """Return torch's `pos_weight` per label: negatives / positives; 1 for a label without positives."""
+    """Return torch's `pos_weight` per label: negatives / positives; 1 without positives."""
     ratio = counts.negatives / counts.positives.clamp(min=1)
     return torch.where(counts.positives > 0, ratio, 1.0).clamp(max=math.inf if cap is None else cap)

@@ -177,5 +177,5 @@ class TestMessages:
         file = tmp_path / "config.yaml"
         text = config_to_yaml(compose())
         file.write_text(text.replace("loss:\n  name: bce\n", "loss:\n"))
-        with pytest.raises(ConfigError, match="loss.name: required; it names the module"):
+        with pytest.raises(ConfigError, match=r"loss\.name: required; it names the module"):
             compose(config_file=file)

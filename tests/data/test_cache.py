@@ -141,7 +141,7 @@ class TestContent:
         check_pixels(cache, pictures)  # maps the file
         pickled = pickle.dumps(cache)
         assert len(pickled) < 3000
-        check_pixels(pickle.loads(pickled), pictures)
+        check_pixels(pickle.loads(pickled), pictures)  # noqa: S301  # made one line above
 
     def test_default_folder(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -96,5 +96,5 @@ def test_no_official_split(phantom_root: Path, monkeypatch: pytest.MonkeyPatch) 
         return studies.assign(split=""), labels
 
     monkeypatch.setattr(nih, "read_studies", without_lists)
-    with pytest.raises(ConfigError, match="data=nih has no official split; use data.split=patient"):
+    with pytest.raises(ConfigError, match="data=nih has no official split; use data"):
         cohort(phantom_root)

@@ -123,7 +123,7 @@ def test_chosen_labels_in_their_order(root: Path) -> None:
 
 class TestMessages:
     def test_no_root(self) -> None:
-        with pytest.raises(ConfigError, match="data.root: required"):
+        with pytest.raises(ConfigError, match=r"data\.root: required"):
             nih.read_studies(nih.Config(name="nih"))
 
     def test_root_is_not_there(self, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ class TestMessages:
 
     def test_no_table(self, tmp_path: Path) -> None:
         assert problem(tmp_path) == (
-            "ROOT: no table of findings; looked for Data_Entry_2017_v2020.csv, Data_Entry_2017.csv, "
-            "sample_labels.csv (also .gz)"
+            "ROOT: no table of findings; looked for Data_Entry_2017_v2020.csv, "
+            "Data_Entry_2017.csv, sample_labels.csv (also .gz)"
         )
 
     def test_missing_columns(self, tmp_path: Path) -> None:
@@ -186,7 +186,8 @@ def test_boxes(tmp_path: Path) -> None:
     assert boxes.to_dict("records") == [
         {"sample_id": "00000001_000.png", "label": "Infiltration", "x": 10.5, "y": 20, "width": 30,
          "height": 40},
-        {"sample_id": "00000001_000.png", "label": "Mass", "x": 1.0, "y": 2, "width": 3, "height": 4},
+        {"sample_id": "00000001_000.png", "label": "Mass", "x": 1.0, "y": 2, "width": 3,
+         "height": 4},
     ]  # fmt: skip
 
 

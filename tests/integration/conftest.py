@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def overrides(phantom_root: Path, store: str, tmp_path: Path) -> Callable[..., list[str]]:
-    """Return a function from a run's name, and further overrides, to all overrides of a small run."""
+    """Return a function from a run's name, and further overrides, to those of a small run."""
 
     def build(name: str, *more: str) -> list[str]:
         return [

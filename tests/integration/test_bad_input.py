@@ -28,7 +28,7 @@ def refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., str]:
-    """Return a function that runs `fit`, checks that it refuses cleanly, and returns its message."""
+    """Return a function that runs `fit`, checks that it refuses cleanly, returns its message."""
     monkeypatch.chdir(tmp_path)
 
     def run(*more: str) -> str:

@@ -1,4 +1,4 @@
-"""Losses against torch, torchvision and cases worked out by hand; masking for every loss there is."""
+"""Losses against torch, torchvision and cases worked out by hand; masking for all of them."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ ELSEWHERE = {
     "pip install -e .": "the Makefile's own installation, run by .ci/run",
     "mlflow ui": "tests/tracking/test_server.py",
     "cp .env.example .env": "tests/project/test_packaging.py reads the file",
-    "docker": "needs a container engine; hadolint and the Compose schema check the files in .ci/run",
+    "docker": "needs a container engine; .ci/run checks the files",
     "python -m cxr_lightning.tracking": "tests/tracking",
 }
 # Later words win: as small as it gets, and a model that is quick to build.
@@ -76,9 +76,11 @@ def test_fit_commands(
     words = [word.replace("/data/nih", str(phantom_root)) for word in words]
     if not any(word.startswith("data.root") for word in words):
         words += ["data.images=160", "data.pixels=64"]
-    labels = [] if any(word.startswith("data.labels") for word in words) else [
-        "data.labels=[Effusion,Infiltration,Atelectasis]"
-    ]
+    labels = (
+        []
+        if any(word.startswith("data.labels") for word in words)
+        else ["data.labels=[Effusion,Infiltration,Atelectasis]"]
+    )
     small = SMALLER if "model=" not in command else [*SMALLER, "data.image.size=64"]
     if "data.max_patients" in command or "data.views" in command:
         labels = ["data.labels=[Effusion,Infiltration]"]
