@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from cxr_lightning.errors import UserError
 
 __all__ = ["RUN_VARIABLE", "launched_run", "other_ranks", "started_externally"]
@@ -87,6 +89,9 @@ def other_ranks(run: Path, devices: int) -> Iterator[None]:
         raise
     finally:
         done.set()
+        if torch.distributed.is_initialized():
+            # Else a further run of this process would wait for these ranks.
+            torch.distributed.destroy_process_group()
         for rank in ranks:
             if rank.poll() is None:
                 rank.kill()
