@@ -58,7 +58,7 @@ def open_record(
             run.discard()
         raise
     run.update(status="running", fingerprint=cohort.fingerprint, mlflow_run_id=tracker.run_id or "")
-    status = "failed"
+    status: Status = "failed"
     try:
         with tracker:
             _log_start(config, cohort, placement, run, tracker)

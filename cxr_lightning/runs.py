@@ -10,12 +10,12 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import ConfigError
 
-__all__ = ["RunFolder", "RunState", "configuration_hash", "find_run", "new_run"]
+__all__ = ["RunFolder", "RunState", "Status", "configuration_hash", "find_run", "new_run"]
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 _STATE = "run.json"
@@ -43,6 +43,12 @@ class RunState:
     mlflow_run_id: str = ""
 
 
+class _Changes(TypedDict, total=False):
+    status: Status
+    fingerprint: str
+    mlflow_run_id: str
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run's folder; files are written whole or not at all."""
@@ -66,9 +72,9 @@ class RunFolder:
     def state(self) -> RunState:
         return RunState(**json.loads((self.path / _STATE).read_text(encoding="utf-8")))
 
-    def update(self, **changes: str) -> None:
+    def update(self, **changes: Unpack[_Changes]) -> None:
         """Change fields of the state."""
-        self._write_state(replace(self.state(), **changes))  # type: ignore[arg-type]
+        self._write_state(replace(self.state(), **changes))
 
     def write(self, name: str, text: str) -> Path:
         """Write a text file of the run and return its path."""

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from cxr_lightning.config.schema import HeadConfig
-from cxr_lightning.errors import ConfigError
 
 __all__ = ["Head", "PerLabelHead", "PerLabelLinear", "SharedHead", "build_head"]
 
@@ -110,11 +109,6 @@ def build_head(config: HeadConfig, num_features: int, num_labels: int, *, tabula
 
     `hidden` belongs to the kinds mlp and per_label; dropout stands before each linear layer.
     """
-    if bad := [units for units in config.hidden if units < 1]:
-        raise ConfigError(
-            f"model.head.hidden={list(config.hidden)}: every layer needs at least 1 unit, "
-            f"got {bad[0]}"
-        )
     match config.kind:
         case "linear":
             return SharedHead(num_features, num_labels, (), config.dropout, tabular)

@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -112,6 +113,6 @@ class Outbox:
         return {**record, "path": str(self.folder / record["path"])}
 
     @staticmethod
-    def _ends_line(file) -> bool:  # type: ignore[no-untyped-def]
+    def _ends_line(file: BinaryIO) -> bool:
         file.seek(-1, os.SEEK_END)
-        return bool(file.read(1) == b"\n")
+        return file.read(1) == b"\n"

@@ -150,7 +150,7 @@ class Sender:
     def _attempt(self, batch: list[Record]) -> Exception | None:
         try:
             self._deliver(batch)
-        except Exception as problem:  # noqa: BLE001 - whatever MLflow does, training goes on
+        except Exception as problem:  # noqa: BLE001  # whatever MLflow does, training goes on
             return problem
         finally:
             self._progress += 1

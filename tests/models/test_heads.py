@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from cxr_lightning.config.compose import compose
 from cxr_lightning.config.schema import HeadConfig
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.heads import PerLabelHead, PerLabelLinear, build_head
@@ -86,5 +87,5 @@ def test_tabular_inputs_stand_behind_the_features(kind: str) -> None:
 
 
 def test_a_layer_without_units() -> None:
-    with pytest.raises(ConfigError, match=r"model.head.hidden=\[8, 0\].*at least 1 unit, got 0"):
-        build_head(HeadConfig(kind="mlp", hidden=(8, 0)), 6, 3)
+    with pytest.raises(ConfigError, match=r"model\.head\.hidden\.1=0 .*greater than or equal to 1"):
+        compose(["model.head.hidden=[8,0]"])

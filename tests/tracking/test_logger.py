@@ -70,7 +70,6 @@ def tracker(database: Path, tmp_path: Path) -> MLflowTracker:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on workers and steps
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 with torch 2.15
 @pytest.mark.parametrize(
     ("problem", "status", "steps"),
     [
