@@ -136,7 +136,7 @@ def load_bundle(path: Path | str, *, device: str | torch.device = "cpu") -> Bund
     network = build_network(info.model, info.image, info.labels)
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not iterable
         network.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
         raise DataError(f"{path}: the weights do not fit the network: {error}") from None

@@ -11,7 +11,7 @@ from cxr_lightning.config.schema import Config
 from cxr_lightning.data.cohort import Cohort, split_counts
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hardware import Placement
-from cxr_lightning.runs import RunFolder, new_run
+from cxr_lightning.runs import RunFolder, Status, new_run
 from cxr_lightning.tracking import MLflowTracker, describe_environment, open_tracker
 from cxr_lightning.tracking.address import parse_address
 

@@ -83,8 +83,10 @@ import cxr_lightning.launch as launch
 joined = launch.launched_run()
 if joined is None:
     # The second rank runs this same script.
-    popen = launch.subprocess.Popen launch.subprocess.Popen = lambda command, **options:
-    popen([sys.executable, __file__], **options) training.run_fit(compose(sys.argv[1:]))
+    popen = launch.subprocess.Popen
+    own = [sys.executable, __file__]
+    launch.subprocess.Popen = lambda command, **options: popen(own, **options)
+    training.run_fit(compose(sys.argv[1:]))
 else:
     training.run_fit(config_from_file(joined / "config.yaml"))
 """

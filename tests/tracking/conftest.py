@@ -52,6 +52,7 @@ class Server:
 
     def __init__(self, folder: Path, database: Path) -> None:
         self.folder = folder
+        self.log = folder / "server.log"
         self.database = database
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -72,21 +73,22 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port"]
         command += [str(self.port), "--backend-store-uri", f"sqlite:///{self.database}"]
         command += ["--artifacts-destination", str(self.folder / "served")]
-        self.process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**os.environ, **FAST_START},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**os.environ, **FAST_START},
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 180  # a busy machine takes half a minute
         while True:
             try:
                 self.get("/health")
                 return
             except OSError:
-                assert time.monotonic() < deadline, "mlflow server did not start"
+                assert time.monotonic() < deadline, self.log.read_text()
                 time.sleep(0.1)
 
     def kill(self) -> None:
