@@ -64,7 +64,7 @@ def other_ranks(run: Path, devices: int) -> Iterator[None]:
         "MASTER_PORT": str(_free_port()),
         RUN_VARIABLE: str(run.resolve()),
     }
-    command = [sys.executable, "-m", "cxr_lightning.launch"]
+    command = [sys.executable, "-m", "cxr_lightning.rank"]
     previous = {name: os.environ.get(name) for name in (*common, "LOCAL_RANK")}
     os.environ.update(common | {"LOCAL_RANK": "0"})
     ranks = [
@@ -136,27 +136,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # returns at the end of file; Python's own buffer would lock
-    os._exit(1)
-
-
-def _main() -> int:
-    """Join a run as one of its further ranks."""
-    from cxr_lightning.config.compose import config_from_file
-    from cxr_lightning.training import run_fit
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    folder = launched_run()
-    if folder is None:
-        raise UserError("cxr_lightning.launch is started by a run, not by hand")
-    run_fit(config_from_file(folder / "config.yaml"))
-    return 0
-
-
-if __name__ == "__main__":
-    from cxr_lightning.cli import run_verb
-
-    sys.exit(run_verb(lambda argv: _main()))

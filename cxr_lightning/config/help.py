@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cxr_lightning.config.compose import section_class
 from cxr_lightning.config.deferred import heavy_imports_stubbed
 from cxr_lightning.config.groups import GROUPS, choices, group_description, search_path
 from cxr_lightning.config.schema import Config, DataConfig, LossConfig
+from cxr_lightning.config.validate import section_class
 
 __all__ = ["VERBS", "fields_of", "print_help"]
 

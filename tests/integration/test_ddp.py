@@ -138,7 +138,7 @@ def wait_for_rank(parent: int, folder: Path) -> int:
     ranks = [
         int(child)
         for child in children
-        if b"cxr_lightning.launch" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"cxr_lightning.rank" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
     assert len(ranks) == 1
     return ranks[0]
