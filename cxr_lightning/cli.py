@@ -68,5 +68,7 @@ def run_verb(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = 
         )
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped by Ctrl-C")
+        Console(stderr=True).print(
+            "stopped by Ctrl-C; the same command with resume=auto continues where it stopped"
+        )
         return EXIT_INTERRUPTED

@@ -22,7 +22,7 @@ import torch
 
 from cxr_lightning.errors import UserError
 
-__all__ = ["RUN_VARIABLE", "launched_run", "other_ranks", "started_externally"]
+__all__ = ["RUN_VARIABLE", "external_rank", "launched_run", "other_ranks", "started_externally"]
 
 RUN_VARIABLE = "CXR_LIGHTNING_RUN"
 
@@ -33,10 +33,17 @@ def launched_run() -> Path | None:
     return Path(folder) if folder and os.environ.get("LOCAL_RANK", "0") != "0" else None
 
 
+def external_rank() -> int:
+    """Return the global rank that torchrun or SLURM gave this process; 0 where neither did."""
+    if not started_externally():
+        return 0
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+
+
 def started_externally() -> bool:
     """Return whether torchrun or SLURM started this process as one of several."""
     env = os.environ
-    torchrun = "LOCAL_RANK" in env and "WORLD_SIZE" in env
+    torchrun = "LOCAL_RANK" in env and "WORLD_SIZE" in env and RUN_VARIABLE not in env
     # An interactive shell inside an allocation is not a launch by srun.
     slurm = "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in (None, "bash", "interactive")
     return torchrun or slurm

@@ -19,7 +19,12 @@ from cxr_lightning.data.cohort import Cohort
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.hardware import Placement, place
 from cxr_lightning.history import History
-from cxr_lightning.launch import launched_run, other_ranks
+from cxr_lightning.launch import (
+    external_rank,
+    launched_run,
+    other_ranks,
+    started_externally,
+)
 from cxr_lightning.losses.base import build_loss
 from cxr_lightning.models.network import build_network
 from cxr_lightning.outcome import SplitPredictions, write_outcome
@@ -53,8 +58,14 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
     """
     _quiet_lightning()
     joined = launched_run()
-    reporter = Reporter(silent=joined is not None)
+    first = joined is None and external_rank() == 0
+    reporter = Reporter(silent=not first)
     placement = place(config.trainer)
+    if config.trainer.num_nodes > 1 and not started_externally():
+        raise ConfigError(
+            f"trainer.num_nodes={config.trainer.num_nodes}: several machines train together only "
+            "where torchrun or srun starts this command on each of them"
+        )
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     elif placement.accelerator == "cpu" and placement.devices > 1:
@@ -64,12 +75,14 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
     data = ChestXrayDataModule(config.data, config.augment, seed=config.seed)
     if config.data.name == "phantom":
         reporter.say(SYNTHETIC, style="yellow")
-    cohort = data.prepare(progress=joined is None)
+    cohort = data.prepare(progress=first)
     reporter.cohort(cohort, config.data.name)
     _check_trainable(config, cohort, placement)
     task = _build_task(config, data, reporter)
-    if joined is not None:
-        run = RunFolder(joined)
+    if not first:
+        # A further rank writes nothing. Where it was started from outside it knows the folder of a
+        # run that is resumed, and of a new one needs none: Lightning shares that of rank 0.
+        run = RunFolder(joined) if joined else resumed or RunFolder(Path("runs"))
         return _train(config, data, task, placement, run, None, reporter, callbacks)
     with open_record(config, cohort, placement, resumed) as record:
         reporter.say(f"run {record.run.name} in {record.run.path}")
@@ -159,9 +172,13 @@ def _train(
     resumed = run.last_checkpoint
     if resumed is not None:
         reporter.say(f"continuing from {resumed}")
-    trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into a plain exit.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     _load_best(task, Path(best.best_model_path))
     predictions = {
         split: _predict(trainer, task, loader, split)

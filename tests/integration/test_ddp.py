@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cxr_lightning.config.compose import compose
+from cxr_lightning.errors import ConfigError
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.training import run_fit
 
@@ -103,6 +104,26 @@ else:
     logits = [column for column in one if column.startswith("logit/")]
     assert one["y_true/Effusion"].isna().any()
     np.testing.assert_allclose(one[logits], two[logits], atol=1e-4)
+
+
+def test_torchrun_starts_the_processes_itself(overrides: Overrides, tmp_path: Path) -> None:
+    words = overrides("elastic", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    done = subprocess.run(
+        [sys.executable, *torchrun, "cxr_lightning.fit", *words],
+        capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "elastic" / "metrics.json").is_file()
+    assert done.stdout.count("epoch   1/2") == 1
+    # The second process wrote nothing of its own.
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_several_machines_need_a_launcher(overrides: Overrides) -> None:
+    with pytest.raises(ConfigError, match="only where torchrun or srun starts this command"):
+        run_fit(compose(overrides("nodes", "trainer.num_nodes=2")))
 
 
 def test_a_rank_that_dies_ends_the_run(overrides: Overrides, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +112,28 @@ def test_killed_and_resumed(
     for row, other in zip(rows, read_history(RunFolder(whole)), strict=True):
         assert row["val/loss"] == other["val/loss"]
         assert row["train/loss"] == other["train/loss"]
+
+
+def test_ctrl_c_ends_cleanly_and_can_be_resumed(
+    overrides: Overrides, tmp_path: Path, store: str
+) -> None:
+    words = overrides("stopped", "trainer.max_epochs=1000")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "cxr_lightning.fit", *words], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "stopped" / "history.csv").is_file():
+        assert time.monotonic() < deadline, "no epoch was finished"
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "resume=auto continues where it stopped" in errors
+    assert "Traceback" not in errors
+    state = RunFolder(tmp_path / "stopped").state()
+    assert state.status == "interrupted"
+    assert MlflowClient(store).get_run(state.mlflow_run_id).info.status == "KILLED"
+    assert RunFolder(tmp_path / "stopped").last_checkpoint is not None
 
 
 class TestRefusals:
