@@ -86,6 +86,7 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
         return _train(config, data, task, placement, run, None, reporter, callbacks)
     with open_record(config, cohort, placement, resumed) as record:
         reporter.say(f"run {record.run.name} in {record.run.path}")
+        record.tracker.log_dict(task.loss.weights(data.labels.names), "data/loss_weights.json")
         with other_ranks(record.run.path, placement.devices):
             return _train(config, data, task, placement, record.run, record, reporter, callbacks)
 
@@ -151,6 +152,13 @@ def _train(
 ) -> dict[str, float | None]:
     best, last = _checkpoints(config, run)
     history = [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
+    settings: dict[str, Any] = {
+        "gradient_clip_val": config.trainer.gradient_clip_val,
+        "accumulate_grad_batches": config.trainer.accumulate_grad_batches,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
     trainer = Trainer(
         accelerator=placement.accelerator,
         devices=placement.devices,
@@ -158,16 +166,11 @@ def _train(
         strategy=_strategy(config, placement),
         precision=placement.precision,
         max_epochs=config.trainer.max_epochs,
-        gradient_clip_val=config.trainer.gradient_clip_val,
-        accumulate_grad_batches=config.trainer.accumulate_grad_batches,
         callbacks=[*history, *_callbacks(config), *callbacks, best, last],
         logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=run.path,
-        **config.trainer.lightning_options,
+        **(settings | config.trainer.lightning_options),
     )
     resumed = run.last_checkpoint
     if resumed is not None:
@@ -179,7 +182,8 @@ def _train(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    _load_best(task, Path(best.best_model_path))
+    # Where an option of Lightning's kept validation from running, the last epoch stands in.
+    _load_best(task, Path(best.best_model_path or last.best_model_path))
     predictions = {
         split: _predict(trainer, task, loader, split)
         for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader()))
@@ -231,7 +235,7 @@ def _callbacks(config: Config) -> Iterator[Callback]:
             monitor=config.trainer.monitor,
             mode="min" if config.trainer.monitor == "val/loss" else "max",
             patience=config.trainer.patience,
-            check_on_train_epoch_end=True,
+            check_on_train_epoch_end=False,  # not every epoch need be validated
         )
 
 
@@ -257,6 +261,8 @@ def _quiet_lightning() -> None:
         ".*smaller than the logging interval.*",
         # The folder holds the checkpoints of the run that is being resumed.
         ".*exists and is not empty.*",
+        # An epoch that is not validated has no score, and cannot be the best.
+        ".*could not find the monitored key.*",
     ):
         warnings.filterwarnings("ignore", message, UserWarning)
     # Lightning 2.6 uses a name that torch 2.13 deprecates.

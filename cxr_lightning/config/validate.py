@@ -103,7 +103,15 @@ def _unknown_trainer_options(config: Config) -> list[str]:
 
     from lightning.pytorch import Trainer
 
-    ours = {"self", "logger", "callbacks", "default_root_dir", "use_distributed_sampler"}
+    ours = {
+        "self",
+        "logger",
+        "callbacks",
+        "default_root_dir",
+        "use_distributed_sampler",
+        "enable_checkpointing",  # a run keeps its best and last epoch
+        "fast_dev_run",
+    }
     known = (set(inspect.signature(Trainer.__init__).parameters) - ours) | set(
         type(config.trainer).model_fields
     )

@@ -7,6 +7,7 @@ A loss file exposes `Config`, a function ``(logits, targets, known, **options) -
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,13 @@ class Loss(nn.Module):
                 self._tensors.append(name)
             else:
                 self.options[name] = value
+
+    def weights(self, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Return the weights by name and label, for the record; empty: there are none."""
+        return {
+            name: dict(zip(labels, getattr(self, name).expand(len(labels)).tolist(), strict=True))
+            for name in self._tensors
+        }
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss.

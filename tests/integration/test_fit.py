@@ -143,6 +143,20 @@ def test_mlflow_holds_the_run(finished: tuple[Path, dict[str, float | None]], st
     }
 
 
+def test_weights_of_the_loss_are_recorded(
+    finished: tuple[Path, dict[str, float | None]], store: str, tmp_path: Path
+) -> None:
+    folder, _ = finished
+    run_id = RunFolder(folder).state().mlflow_run_id
+    file = MlflowClient(store).download_artifacts(run_id, "data/loss_weights.json", str(tmp_path))
+    weights = json.loads(Path(file).read_text())
+    splits = MlflowClient(store).download_artifacts(run_id, "data/splits.json", str(tmp_path))
+    train = json.loads(Path(splits).read_text())["train"]
+    for label, weight in weights["positive"].items():
+        assert weight == pytest.approx(2 * (1 - train[label] / train["images"]))
+        assert weight + weights["negative"][label] == pytest.approx(2)
+
+
 def test_no_path_of_the_machine_is_in_the_bundle(
     finished: tuple[Path, dict[str, float | None]], phantom_root: Path
 ) -> None:
@@ -200,6 +214,8 @@ def test_everything_else_that_a_run_can_use(overrides: Overrides) -> None:
             "data.split=patient",
             "augment=strong",
             "trainer.limit_train_batches=3",
+            "trainer.num_sanity_val_steps=1",
+            "trainer.check_val_every_n_epoch=2",
         )
     )
     metrics = run_fit(config)
