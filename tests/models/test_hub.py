@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_get_torch_home", lambda: str(tmp_path))
+    # urllib keeps the proxies of its first request for the rest of the process: start afresh, and
+    # leave nothing behind.
+    monkeypatch.setattr(urllib.request, "_opener", None)
     for protocol in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(protocol, "http://127.0.0.1:9")
         monkeypatch.setenv(protocol.upper(), "http://127.0.0.1:9")

@@ -82,7 +82,7 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 180  # a busy machine takes half a minute
+        deadline = time.monotonic() + 120  # a busy machine takes half a minute
         while True:
             try:
                 self.get("/health")
