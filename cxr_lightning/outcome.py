@@ -107,7 +107,9 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
     text = format_table(results)
     chosen = ["n", "positive", "AUROC", "AP", "sensitivity", "specificity"]
     rows = [["label", *chosen], ["---"] * (len(chosen) + 1)]
-    rows += [[str(label), *map(str, row)] for label, row in text[chosen].iterrows()]
+    # MLflow folds a long description away: the summary comes first.
+    ordered = text.loc[["macro", "micro", *cohort.labels.names], chosen]
+    rows += [[str(label), *map(str, row)] for label, row in ordered.iterrows()]
     lines = [SYNTHETIC, ""] if config.data.name == "phantom" else []
     lines += [
         f"**{config.model.name}** on **{config.data.name}**, split: {config.data.split} "
