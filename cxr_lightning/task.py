@@ -98,6 +98,7 @@ class MultiLabelTask(LightningModule):
         self.model_config = model
         self.optim_config = optim
         self.monitor = trainer.monitor
+        self.higher_is_better = trainer.higher_is_better
         self.seed = seed
         self.predictions = GatheredPredictions()
         self.register_buffer("_loss_sum", torch.zeros(()), persistent=False)
@@ -213,9 +214,7 @@ class MultiLabelTask(LightningModule):
             weight_decay=config.weight_decay,
         )
         optimizer = build_optimizer(config, [dict(group) for group in groups])
-        self._plateau = build_plateau(
-            config, optimizer, higher_is_better=self.monitor != "val/loss"
-        )
+        self._plateau = build_plateau(config, optimizer, higher_is_better=self.higher_is_better)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = build_step_schedule(
             config,

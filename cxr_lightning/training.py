@@ -27,6 +27,7 @@ from cxr_lightning.launch import (
 )
 from cxr_lightning.losses.base import build_loss
 from cxr_lightning.models.network import build_network
+from cxr_lightning.models.weights import load_weights
 from cxr_lightning.outcome import SplitPredictions, write_outcome
 from cxr_lightning.record import Record, open_record
 from cxr_lightning.runs import RunFolder, find_run
@@ -122,8 +123,6 @@ def _check_trainable(config: Config, cohort: Cohort, placement: Placement) -> No
 def _build_task(config: Config, data: ChestXrayDataModule, reporter: Reporter) -> MultiLabelTask:
     network = build_network(config.model, config.data.image, data.labels.names)
     if config.model.weights is not None:
-        from cxr_lightning.models.weights import load_weights
-
         reporter.say(str(load_weights(network, config.model.weights)))
     if config.trainer.channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -214,7 +213,7 @@ def _checkpoints(config: Config, run: RunFolder) -> tuple[ModelCheckpoint, Model
         dirpath=run.checkpoints,
         filename="best",
         monitor=config.trainer.monitor,
-        mode="min" if config.trainer.monitor == "val/loss" else "max",
+        mode="max" if config.trainer.higher_is_better else "min",
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
@@ -233,7 +232,7 @@ def _callbacks(config: Config) -> Iterator[Callback]:
     if config.trainer.patience is not None:
         yield EarlyStopping(
             monitor=config.trainer.monitor,
-            mode="min" if config.trainer.monitor == "val/loss" else "max",
+            mode="max" if config.trainer.higher_is_better else "min",
             patience=config.trainer.patience,
             check_on_train_epoch_end=False,  # not every epoch need be validated
         )

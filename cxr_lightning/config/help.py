@@ -24,7 +24,8 @@ __all__ = ["VERBS", "fields_of", "print_help"]
 VERBS = {
     "fit": "train, evaluate on the test set, write the bundle",
 }
-_POLYMORPHIC = {"data": "name", "loss": "name"}
+# Sections whose fields depend on a name, and what all of their kinds share.
+_POLYMORPHIC: dict[str, type[BaseModel]] = {"data": DataConfig, "loss": LossConfig}
 
 
 def print_help(
@@ -81,7 +82,7 @@ def _sections(folders: Sequence[Path]) -> Iterator[tuple[str, list[tuple[str, Fi
     yield "top level", [(k, f) for k, f in top if k not in _POLYMORPHIC]
     for key, field in Config.model_fields.items():
         if key in _POLYMORPHIC:
-            shared = _base_class(key)
+            shared = _POLYMORPHIC[key]
             yield f"{key} (all)", list(fields_of(shared, key))
             for name in _module_names(key, folders):
                 own = _section_for_help(key, name)
@@ -103,10 +104,6 @@ def _section_for_help(group: str, name: str) -> type[BaseModel]:
             return section_class(group, name)
     except (AttributeError, ImportError):
         return section_class(group, name)  # uses torch or pandas while it is imported
-
-
-def _base_class(key: str) -> type[BaseModel]:
-    return DataConfig if key == "data" else LossConfig
 
 
 def _module_names(group: str, folders: Sequence[Path]) -> list[str]:

@@ -258,6 +258,11 @@ class TrainerConfig(BaseModel):
     )
 
     @property
+    def higher_is_better(self) -> bool:
+        """Whether the monitored number is a score, not a loss."""
+        return self.monitor != "val/loss"
+
+    @property
     def lightning_options(self) -> dict[str, Any]:
         """Options of Lightning's own that the user added."""
         return dict(self.__pydantic_extra__ or {})
