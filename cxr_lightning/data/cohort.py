@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.reading import FlowStep, Reading, flow_step
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.studies import (
@@ -21,19 +22,9 @@ from cxr_lightning.studies import (
     validate_studies,
 )
 
-__all__ = ["Cohort", "FlowStep", "build_cohort", "leave_out"]
+__all__ = ["Cohort", "build_cohort", "leave_out", "split_counts"]
 
-StudyReader = Callable[[DataConfig], tuple[pd.DataFrame, LabelSpace]]
-
-
-@dataclass(frozen=True)
-class FlowStep:
-    """One step of the flow diagram: what was left out, why, and how many images remain."""
-
-    reason: str
-    left_out: int
-    images: int
-    patients: int
+StudyReader = Callable[[DataConfig], Reading]
 
 
 @dataclass(frozen=True)
@@ -80,15 +71,15 @@ def build_cohort(config: DataConfig) -> Cohort:
         Everything that is wrong with a table, a list or a choice.
     """
     reader: StudyReader = importlib.import_module(f"cxr_lightning.data.{config.name}").read_studies
-    studies, labels = reader(config)
-    studies = studies.reset_index(drop=True)
+    reading = reader(config)
+    labels, studies = reading.labels, reading.table.reset_index(drop=True)
     all_images = tuple(studies["image_path"])
-    flow = [_step("in the data set", 0, studies)]
+    flow = list(reading.flow) or [flow_step("in the data set", 0, studies)]
     for select in (_select_views, _select_patients):
         before = len(studies)
         reason, studies = select(studies, config)
         if reason:
-            flow.append(_step(reason, before - len(studies), studies))
+            flow.append(flow_step(reason, before - len(studies), studies))
     if studies.empty:
         raise DataError("no image is left:\n" + "\n".join(_describe(step) for step in flow))
     studies = _split(studies, config, labels).reset_index(drop=True)
@@ -109,17 +100,13 @@ def leave_out(cohort: Cohort, bad: np.ndarray, reason: str) -> Cohort:
     """
     table = cohort.table.loc[~bad].reset_index(drop=True)
     validate_studies(table, cohort.labels, source=f"after leaving out {reason}")
-    step = _step(reason, int(bad.sum()), table)
+    step = flow_step(reason, int(bad.sum()), table)
     return replace(
         cohort,
         table=table,
         flow=(*cohort.flow, step),
         fingerprint=fingerprint(table, cohort.labels),
     )
-
-
-def _step(reason: str, left_out: int, studies: pd.DataFrame) -> FlowStep:
-    return FlowStep(reason, left_out, len(studies), studies["patient_id"].nunique())
 
 
 def _describe(step: FlowStep) -> str:

@@ -17,6 +17,8 @@ import pandas as pd
 from pydantic import Field
 
 from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.reading import Reading
+from cxr_lightning.data.tables import line_of, read_text_table
 from cxr_lightning.errors import ConfigError, DataError, bullet_list
 from cxr_lightning.labels import LabelSpace
 
@@ -59,15 +61,14 @@ class Config(DataConfig):
     )
 
 
-def read_studies(config: DataConfig) -> tuple[pd.DataFrame, LabelSpace]:
+def read_studies(config: DataConfig) -> Reading:
     """Read the table, the image paths and, for ``split=official``, the lists.
 
     Returns
     -------
-    DataFrame
-        Every image of the table; `split` is "train_val", "test" or "" (no list used).
-    LabelSpace
-        The chosen labels (by default the 14 findings; `No Finding` may be one of them).
+    Reading
+        Every image of the table; `split` is "train_val", "test" or "" (no list used). By default
+        the labels are the 14 findings; `No Finding` may be one of them.
 
     Raises
     ------
@@ -82,7 +83,9 @@ def read_studies(config: DataConfig) -> tuple[pd.DataFrame, LabelSpace]:
         raise ConfigError(f"data.root={root}: there is no such folder")
     labels = LABELS.choose(config.labels, also=(NO_FINDING,))
     file = _find_table(root)
-    raw = _read_table(file)
+    raw = read_text_table(
+        file, required=_WANTED, filled=("Image Index", "Patient ID"), unique="Image Index"
+    )
     studies = pd.DataFrame(
         {
             "sample_id": raw["Image Index"],
@@ -99,7 +102,7 @@ def read_studies(config: DataConfig) -> tuple[pd.DataFrame, LabelSpace]:
         studies[name] = values
     if config.split == "official":
         studies["split"] = _official_split(studies["sample_id"], studies["patient_id"], root)
-    return studies, labels
+    return Reading(studies, labels)
 
 
 def _find_table(root: Path) -> Path:
@@ -108,33 +111,6 @@ def _find_table(root: Path) -> Path:
             if file.is_file():
                 return file
     raise DataError(f"{root}: no table of findings; looked for {', '.join(_TABLES)} (also .gz)")
-
-
-def _read_table(file: Path) -> pd.DataFrame:
-    try:
-        raw = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{file}: not a readable CSV table: {error}") from None
-    raw = raw.rename(columns=str.strip)
-    if missing := [name for name in _WANTED if name not in raw.columns]:
-        raise DataError(
-            f"{file}: missing column(s) {', '.join(missing)}; it has: {', '.join(raw.columns)}"
-        )
-    problems = []
-    twice = raw["Image Index"].duplicated(keep=False)
-    if twice.any():
-        lines = [
-            f"line {row + 2}: {raw['Image Index'].iat[int(row)]}" for row in np.flatnonzero(twice)
-        ]
-        problems.append(f"images listed more than once:\n{bullet_list(lines)}")
-    for column in ("Image Index", "Patient ID"):
-        blank = raw[column].str.strip() == ""
-        if blank.any():
-            lines = [f"line {row + 2}" for row in raw.index[blank]]
-            problems.append(f"{column} is empty:\n{bullet_list(lines)}")
-    if problems:
-        raise DataError(f"{file}: " + "\n".join(problems))
-    return raw
 
 
 def _image_paths(root: Path, names: pd.Series) -> list[str]:
@@ -189,7 +165,7 @@ def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.n
     sets = [{word.strip() for word in combination.split("|")} for combination in combinations]
     if unknown := set().union(*sets) - known:
         rows = np.flatnonzero(np.isin(codes, [i for i, s in enumerate(sets) if s & unknown]))
-        lines = [f"line {row + 2}: {text.iat[int(row)]!r}" for row in rows]
+        lines = [f"line {line_of(row)}: {text.iat[int(row)]!r}" for row in rows]
         raise DataError(
             f"{file}: unknown finding(s) {', '.join(map(repr, sorted(unknown)))}:\n"
             f"{bullet_list(lines)}\nKnown: {', '.join(sorted(known))}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 from pydantic import Field
 
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data import nih
+from cxr_lightning.data.reading import Reading
 from cxr_lightning.data.storage import cache_home
-from cxr_lightning.labels import LabelSpace
 
 __all__ = ["Config", "read_studies"]
 
@@ -32,7 +31,7 @@ class Config(DataConfig):
     pixels: int = Field(256, ge=64, le=1024, description="Side of the radiographs, in pixels.")
 
 
-def read_studies(config: Config) -> tuple[pd.DataFrame, LabelSpace]:
+def read_studies(config: Config) -> Reading:
     """Write the radiographs where they are not there yet, and read them as NIH's are read."""
     # The drawing code imports OpenCV; `--help` reads this file for its fields only.
     from cxr_lightning.phantom import write_phantom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from cxr_lightning.data import nih
 from cxr_lightning.data.cohort import build_cohort, leave_out, split_counts
+from cxr_lightning.data.reading import Reading
 from cxr_lightning.errors import ConfigError, DataError
 
 
@@ -91,9 +93,9 @@ def test_split_counts_add_up(phantom_root: Path) -> None:
 def test_no_official_split(phantom_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = nih.read_studies
 
-    def without_lists(config: nih.Config):  # type: ignore[no-untyped-def]
-        studies, labels = read(config)
-        return studies.assign(split=""), labels
+    def without_lists(config: nih.Config) -> Reading:
+        reading = read(config)
+        return replace(reading, table=reading.table.assign(split=""))
 
     monkeypatch.setattr(nih, "read_studies", without_lists)
     with pytest.raises(ConfigError, match="data=nih has no official split; use data"):

@@ -49,8 +49,7 @@ def write(
 
 
 def read(root: Path, **options: object) -> pd.DataFrame:
-    studies, _ = nih.read_studies(nih.Config(name="nih", root=root, **options))
-    return studies
+    return nih.read_studies(nih.Config(name="nih", root=root, **options)).table
 
 
 def problem(root: Path, **options: object) -> str:
@@ -115,7 +114,8 @@ def test_images_flat_or_nested(root: Path, folder: str) -> None:
 
 def test_chosen_labels_in_their_order(root: Path) -> None:
     config = nih.Config(name="nih", root=root, labels=("No Finding", "Mass"))
-    studies, labels = nih.read_studies(config)
+    reading = nih.read_studies(config)
+    studies, labels = reading.table, reading.labels
     assert labels.names == ("No Finding", "Mass")
     assert studies["No Finding"].tolist() == [0, 1, 0, 1, 0]
     assert "Effusion" not in studies

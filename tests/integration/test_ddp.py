@@ -74,10 +74,10 @@ from cxr_lightning.data import nih
 from cxr_lightning.config.compose import compose, config_from_file
 read = nih.read_studies
 def with_unknown(config):
-    studies, labels = read(config)
-    unknown = np.random.default_rng(0).random(len(studies)) < 0.4
-    studies.loc[unknown, "Effusion"] = np.nan
-    return studies, labels
+    reading = read(config)
+    unknown = np.random.default_rng(0).random(len(reading.table)) < 0.4
+    reading.table.loc[unknown, "Effusion"] = np.nan
+    return reading
 nih.read_studies = with_unknown
 import cxr_lightning.training as training
 import cxr_lightning.launch as launch

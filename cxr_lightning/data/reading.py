@@ -1,0 +1,48 @@
+"""What a data set's `read_studies` returns: the table, its labels, and how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cxr_lightning.labels import LabelSpace
+
+__all__ = ["FlowStep", "Reading", "flow_step"]
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One step of the flow diagram: what was left out, why, and how many images remain."""
+
+    reason: str
+    left_out: int
+    images: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A data set as read from its files.
+
+    Attributes
+    ----------
+    table
+        The study table, not yet split: `split` is "train", "val", "test" or "train_val" where a
+        published list says so, and "" where none does. Labels are 1, 0, NaN (unknown) or -1
+        (uncertain).
+    labels
+        The chosen labels, in the order of the network's outputs.
+    flow
+        What reading itself left out, step by step, beginning with "in the data set"; empty where it
+        keeps everything.
+    """
+
+    table: pd.DataFrame
+    labels: LabelSpace
+    flow: tuple[FlowStep, ...] = ()
+
+
+def flow_step(reason: str, left_out: int, studies: pd.DataFrame) -> FlowStep:
+    """Count what remains after a step."""
+    return FlowStep(reason, left_out, len(studies), studies["patient_id"].nunique())
