@@ -165,7 +165,7 @@ def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.n
     sets = [{word.strip() for word in combination.split("|")} for combination in combinations]
     if unknown := set().union(*sets) - known:
         rows = np.flatnonzero(np.isin(codes, [i for i, s in enumerate(sets) if s & unknown]))
-        lines = [f"line {line_of(row)}: {text.iat[int(row)]!r}" for row in rows]
+        lines = [f"line {line_of(row)}: {text.iat[row]!r}" for row in rows.tolist()]
         raise DataError(
             f"{file}: unknown finding(s) {', '.join(map(repr, sorted(unknown)))}:\n"
             f"{bullet_list(lines)}\nKnown: {', '.join(sorted(known))}"

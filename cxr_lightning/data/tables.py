@@ -45,18 +45,18 @@ def read_text_table(
     if missing := [name for name in required if name not in raw.columns]:
         hints = "".join(nearest(name, raw.columns) for name in missing)
         raise DataError(
-            f"{file}: missing column(s) {', '.join(missing)};{hints} it has: "
-            f"{', '.join(raw.columns)}"
+            f"{file}: missing column(s) {', '.join(missing)}; it has: {', '.join(raw.columns)}."
+            f"{hints}"
         )
     problems = []
     if unique is not None:
-        twice = np.flatnonzero(raw[unique].duplicated(keep=False))
-        if twice.size:
+        twice = np.flatnonzero(raw[unique].duplicated(keep=False)).tolist()
+        if twice:
             lines = [f"line {line_of(row)}: {raw[unique].iat[row]}" for row in twice]
             problems.append(f"{what} listed more than once:\n{bullet_list(lines)}")
     for column in filled:
-        blank = np.flatnonzero(raw[column].str.strip() == "")
-        if blank.size:
+        blank = np.flatnonzero(raw[column].str.strip() == "").tolist()
+        if blank:
             lines = [f"line {line_of(row)}" for row in blank]
             problems.append(f"{column} is empty:\n{bullet_list(lines)}")
     if problems:
@@ -66,7 +66,7 @@ def read_text_table(
 
 def line_of(row: int) -> int:
     """Return the line of a CSV file on which a row (from 0) stands: the header is line 1."""
-    return int(row) + 2
+    return row + 2
 
 
 def _read(file: Path) -> pd.DataFrame:
