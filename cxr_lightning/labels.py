@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from cxr_lightning.config.schema import UncertaintyPolicy
 from cxr_lightning.errors import ConfigError, bullet_list, nearest
 
-__all__ = ["LabelSpace", "UncertaintyPolicy"]
-
-UncertaintyPolicy = Literal["ignore", "zeros", "ones", "zeros_lsr", "ones_lsr"]
-
-# Ranges of label-smoothing regularisation: Pham et al., "Interpreting chest X-rays via CNNs that
-# exploit hierarchical disease dependencies and uncertainty labels", Neurocomputing 2021, section
-# 3.3.
-_ZEROS_LSR = (0.0, 0.3)
-_ONES_LSR = (0.55, 0.85)
+__all__ = ["LabelSpace", "smoothing_range"]
 
 
 @dataclass(frozen=True)
@@ -56,47 +48,80 @@ class LabelSpace:
             )
         return LabelSpace(tuple(names))
 
+    def policies(
+        self, choice: UncertaintyPolicy | Mapping[str, UncertaintyPolicy]
+    ) -> tuple[UncertaintyPolicy, ...]:
+        """Return the policy of each label; one that a mapping leaves out is ignored.
+
+        Raises
+        ------
+        ConfigError
+            Naming every label that is not of this space.
+        """
+        if isinstance(choice, str):
+            return (choice,) * len(self)
+        unknown = [f"{name!r}.{nearest(name, self.names)}" for name in choice if name not in self]
+        if unknown:
+            raise ConfigError(
+                f"data.uncertain: not one of the chosen labels:\n{bullet_list(unknown)}\n"
+                f"Allowed: {', '.join(self.names)}"
+            )
+        return tuple(choice.get(name, "ignore") for name in self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
     def resolve(
         self,
         raw: npt.ArrayLike,
-        policy: UncertaintyPolicy,
+        policies: Sequence[UncertaintyPolicy],
         *,
-        generator: np.random.Generator,
+        first_model: npt.ArrayLike | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Replace uncertain labels (-1) by what `policy` says.
+        """Replace uncertain labels (-1) by what does not change from epoch to epoch.
 
         Parameters
         ----------
         raw : array-like of shape (n, labels)
             1, 0, NaN (unknown) or -1 (uncertain).
-        policy
-            ``ignore`` makes them unknown, ``zeros`` and ``ones`` certain; ``zeros_lsr`` and
-            ``ones_lsr`` draw soft targets from U(0, 0.3) and U(0.55, 0.85) (Pham et al. 2021).
-        generator
-            Source of the draws; unused by the other policies.
+        policies
+            One per label: ``ignore`` makes them unknown, ``zeros`` and ``ones`` certain (U-Ignore,
+            U-Zeros and U-Ones of Irvin et al., "CheXpert", AAAI 2019), ``self_trained`` puts the
+            probability of a first model in their place (U-SelfTrained, same source). Of the others
+            -1 stays: ``zeros_lsr`` and ``ones_lsr`` draw (see :func:`smoothing_range`), and
+            ``three_class`` learns it as a class.
+        first_model : array-like of shape (n, labels), optional
+            Probabilities for ``self_trained``; NaN where the first model has none, which leaves the
+            label unknown.
 
         Returns
         -------
         float32 array of shape (n, labels)
-            Values in [0, 1], or NaN where unknown. The input is not changed.
+            Values in [0, 1], -1, or NaN where unknown. The input is not changed.
         """
         values = np.array(raw, dtype=np.float32)
         if values.ndim != 2 or values.shape[1] != len(self):
             raise ValueError(f"expected shape (n, {len(self)}), got {values.shape}")
-        uncertain = values == -1
-        match policy:
-            case "ignore":
-                values[uncertain] = np.nan
-            case "zeros":
-                values[uncertain] = 0
-            case "ones":
-                values[uncertain] = 1
-            case "zeros_lsr" | "ones_lsr":
-                low, high = _ZEROS_LSR if policy == "zeros_lsr" else _ONES_LSR
-                # One draw per cell, used or not: a label's draw does not depend on the others.
-                draws = generator.uniform(low, high, size=values.shape)
-                values[uncertain] = draws[uncertain]
-            case _:
-                allowed = ", ".join(get_args(UncertaintyPolicy))
-                raise ConfigError(f"uncertainty policy {policy!r}: must be one of {allowed}")
+        for column, policy in enumerate(policies):
+            uncertain = values[:, column] == -1
+            match policy:
+                case "ignore":
+                    values[uncertain, column] = np.nan
+                case "zeros":
+                    values[uncertain, column] = 0
+                case "ones":
+                    values[uncertain, column] = 1
+                case "self_trained":
+                    if first_model is None:
+                        raise ValueError("self_trained needs the first model's probabilities")
+                    values[uncertain, column] = np.asarray(first_model)[uncertain, column]
         return values
+
+
+def smoothing_range(policy: UncertaintyPolicy) -> tuple[float, float] | None:
+    """Return the range from which an uncertain label's soft target is drawn; None: it is not.
+
+    Label-smoothing regularisation of Pham et al., "Interpreting chest X-rays via CNNs that exploit
+    hierarchical disease dependencies and uncertainty labels", Neurocomputing 2021, section 3.3.
+    """
+    return {"zeros_lsr": (0.0, 0.3), "ones_lsr": (0.55, 0.85)}.get(policy)

@@ -3,7 +3,7 @@
 Columns: `sample_id`, `image_path`, `patient_id`, `study_id` (str), `view` (PA, AP, LATERAL,
 UNKNOWN), `split` (train, val, test; empty before the split), `age_years` (float, NaN unknown),
 `sex` (M, F, UNKNOWN), optional `study_date` and further features, and one float32 column per label
-(1, 0, NaN; -1 until the uncertainty policy is applied).
+(1, 0, NaN for unknown, -1 for uncertain).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cxr_lightning.config.schema import View
 from cxr_lightning.errors import DataError, bullet_list
 from cxr_lightning.labels import LabelSpace
 
@@ -42,7 +44,7 @@ COLUMNS = (
 )
 SPLITS = ("train", "val", "test")
 _WORDS = {
-    "view": ("PA", "AP", "LATERAL", "UNKNOWN"),
+    "view": get_args(View),
     "sex": ("M", "F", "UNKNOWN"),
     "split": SPLITS,
 }
@@ -100,8 +102,9 @@ def validate_studies(
     )
     for name in labels.names:
         values = studies[name].to_numpy(dtype=np.float32, copy=False)
-        wrong = ~(np.isnan(values) | ((values >= 0) & (values <= 1)))
-        problems += _rows(studies, wrong, f"label {name} must be 1, 0 or unknown", show=name)
+        wrong = ~(np.isnan(values) | np.isin(values, (1, 0, -1)))
+        what = f"label {name} must be 1, 0, -1 (uncertain) or unknown"
+        problems += _rows(studies, wrong, what, show=name)
     for split in SPLITS:
         if not (studies["split"] == split).any():
             problems.append(f"the {split} split is empty: no image has split={split}")

@@ -15,7 +15,6 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from cxr_lightning.config.schema import Config
 from cxr_lightning.data.base import ChestXrayDataModule
-from cxr_lightning.data.cohort import Cohort
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.hardware import Placement, place
 from cxr_lightning.history import History
@@ -78,7 +77,7 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
         reporter.say(SYNTHETIC, style="yellow")
     cohort = data.prepare(progress=first)
     reporter.cohort(cohort, config.data.name)
-    _check_trainable(config, cohort, placement)
+    _check_trainable(config, data, placement)
     task = _build_task(config, data, reporter)
     if not first:
         # A further rank writes nothing. Where it was started from outside it knows the folder of a
@@ -92,26 +91,23 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
             return _train(config, data, task, placement, record.run, record, reporter, callbacks)
 
 
-def _check_trainable(config: Config, cohort: Cohort, placement: Placement) -> None:
+def _check_trainable(config: Config, data: ChestXrayDataModule, placement: Placement) -> None:
     processes = placement.devices * config.trainer.num_nodes
     if config.data.batch_size % processes:
         raise ConfigError(
             f"data.batch_size={config.data.batch_size} cannot be shared evenly by {processes} "
             f"devices; use a multiple of {processes}"
         )
-    positives, negatives = cohort.label_counts("train")
-    missing = [
-        name
-        for name, positive, negative in zip(cohort.labels.names, positives, negatives, strict=True)
-        if positive == 0 or negative == 0
-    ]
+    counts = data.label_counts()
+    one_class = (counts.positives == 0) | (counts.negatives == 0)
+    missing = [name for name, one in zip(data.labels.names, one_class, strict=True) if one]
     if missing:
         raise DataError(
             f"the training split holds one class only of: {', '.join(missing)}. Leave them out "
             "with data.labels=[...], or use more patients."
         )
     if config.trainer.monitor != "val/loss":
-        positives, negatives = cohort.label_counts("val")
+        positives, negatives = data.cohort.label_counts("val")
         if not ((positives > 0) & (negatives > 0)).any():
             raise DataError(
                 "no label has both classes in the validation split, so "

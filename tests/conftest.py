@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cxr_lightning.phantom import write_phantom
+
+# Shells start jobs in the background with Ctrl-C ignored, and processes inherit that; several tests
+# interrupt processes of theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 

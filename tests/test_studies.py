@@ -53,7 +53,7 @@ def test_every_problem_is_reported_at_once() -> None:
     studies.loc[3, "sex"] = "f"
     studies.loc[0, "age_years"] = 414
     studies.loc[1, "patient_id"] = " "
-    studies.loc[2, "Rare"] = -1
+    studies.loc[2, "Rare"] = 2
     with pytest.raises(DataError) as error:
         validate_studies(studies, LABELS, source="studies.csv")
     assert str(error.value) == (
@@ -63,7 +63,7 @@ def test_every_problem_is_reported_at_once() -> None:
         "  - view must be one of PA, AP, LATERAL, UNKNOWN: row 2 (00002.png) 'OBLIQUE'\n"
         "  - sex must be one of M, F, UNKNOWN: row 3 (00003.png) 'f'\n"
         "  - age_years must be in [0, 120]: row 0 (00000.png) 414.0\n"
-        "  - label Rare must be 1, 0 or unknown: row 2 (00002.png) -1.0\n"
+        "  - label Rare must be 1, 0, -1 (uncertain) or unknown: row 2 (00002.png) 2.0\n"
         "  - the test split is empty: no image has split=test"
     )
 
@@ -73,8 +73,8 @@ def test_missing_columns_are_named() -> None:
         validate_studies(table([0, 1, 2]).drop(columns=["view", "Rare"]), LABELS)
 
 
-def test_unknown_labels_and_soft_targets_are_allowed() -> None:
-    studies = table([0, 1, 2]).assign(Rare=np.array([np.nan, 0.7, 0.2], dtype=np.float32))
+def test_unknown_and_uncertain_labels_are_allowed() -> None:
+    studies = table([0, 1, 2]).assign(Rare=np.array([np.nan, -1, 1], dtype=np.float32))
     validate_studies(studies, LABELS)
 
 

@@ -13,11 +13,12 @@ from cxr_lightning.data.cache import ImageCache, open_cache
 from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out
 from cxr_lightning.data.dataset import Batch, RadiographDataset
 from cxr_lightning.data.sampler import BatchSampler
+from cxr_lightning.data.targets import Targets, scored_targets, training_targets
 from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.errors import DataError, bullet_list
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.losses.weights import LabelCounts
-from cxr_lightning.studies import audit_leakage, label_array
+from cxr_lightning.studies import audit_leakage
 
 __all__ = ["ChestXrayDataModule"]
 
@@ -45,6 +46,7 @@ class ChestXrayDataModule(LightningDataModule):
         self.augmentation = Augmentation(augment, seed=seed)
         self._cohort: Cohort | None = None
         self._cache: ImageCache | None = None
+        self._targets: Targets | None = None
 
     def prepare(self, *, progress: bool = False) -> Cohort:
         """Read the table, decode what the cache lacks, refuse or leave out bad images; once.
@@ -68,6 +70,7 @@ class ChestXrayDataModule(LightningDataModule):
             leaks = audit_leakage(cohort.table, cache.content_hash)
             if not leaks.clean:
                 raise DataError(f"data={self.config.name}: {leaks.describe()}")
+            self._targets = training_targets(cohort.table, cohort.labels, self.config)
             self._cohort, self._cache = cohort, cache
         return self._cohort
 
@@ -103,9 +106,16 @@ class ChestXrayDataModule(LightningDataModule):
     def labels(self) -> LabelSpace:
         return self.cohort.labels
 
+    @property
+    def targets(self) -> Targets:
+        """What training aims at: the labels after the uncertainty policies."""
+        self.prepare()
+        assert self._targets is not None  # set together with the cohort
+        return self._targets
+
     def label_counts(self) -> LabelCounts:
         """Return the label counts of the training images, for weights."""
-        positives, negatives = self.cohort.label_counts("train")
+        positives, negatives = self.targets.counts(self.cohort.rows("train"))
         return LabelCounts(torch.from_numpy(positives), torch.from_numpy(negatives))
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -120,11 +130,6 @@ class ChestXrayDataModule(LightningDataModule):
     def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
         cohort = self.cohort
         world_size = self.trainer.world_size if self.trainer else 1
-        if shuffle and self.config.batch_size % world_size:
-            raise DataError(
-                f"data.batch_size={self.config.batch_size} cannot be shared evenly by {world_size} "
-                f"devices; use a multiple of {world_size}"
-            )
         sampler = BatchSampler(
             cohort.rows(split),
             batch_size=self.config.batch_size,
@@ -136,9 +141,10 @@ class ChestXrayDataModule(LightningDataModule):
         dataset = RadiographDataset(
             self.cache,
             self.cache.rows,
-            label_array(cohort.table, cohort.labels),
+            self.targets if shuffle else scored_targets(cohort.table, cohort.labels),
             sample_keys(cohort.table["sample_id"]),
-            self.augmentation if shuffle else None,
+            seed=self.seed,
+            augmentation=self.augmentation if shuffle else None,
         )
         return DataLoader(
             dataset,

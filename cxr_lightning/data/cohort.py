@@ -57,9 +57,9 @@ class Cohort:
         return np.flatnonzero((self.table["split"] == split).to_numpy())
 
     def label_counts(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return positives and negatives per label of a split (float64; unknown in neither)."""
-        values = label_array(self.table.iloc[self.rows(split)], self.labels).astype(np.float64)
-        return np.nansum(values, axis=0), np.nansum(1 - values, axis=0)
+        """Return how often each label is 1 and 0 in a split: two int64 arrays (labels,)."""
+        values = label_array(self.table.iloc[self.rows(split)], self.labels)
+        return (values == 1).sum(axis=0), (values == 0).sum(axis=0)
 
 
 def build_cohort(config: DataConfig) -> Cohort:
@@ -172,6 +172,6 @@ def split_counts(cohort: Cohort) -> pd.DataFrame:
         columns[split] = {
             "images": len(part),
             "patients": part["patient_id"].nunique(),
-            **dict(zip(cohort.labels.names, positives.round().astype(int), strict=True)),
+            **dict(zip(cohort.labels.names, positives, strict=True)),
         }
     return pd.DataFrame(columns)

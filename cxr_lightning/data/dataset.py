@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from cxr_lightning.data.cache import ImageCache
 from cxr_lightning.data.sampler import Address
+from cxr_lightning.data.targets import Targets
 from cxr_lightning.data.transforms import Augmentation
 
 __all__ = ["Batch", "RadiographDataset"]
@@ -21,7 +22,8 @@ class Batch(TypedDict):
     """What a step gets.
 
     image : uint8 of shape (batch, 1, size, size), grey
-    target : float32 of shape (batch, labels), 1, 0 or NaN (unknown)
+    target : float32 of shape (batch, labels), 1, 0, NaN (unknown); in training also what the
+        uncertainty policies make of an uncertain label
     row : int64 of shape (batch,), rows of the study table
     """
 
@@ -39,9 +41,12 @@ class RadiographDataset(Dataset[Batch]):
         Decoded images.
     slots : int64 array of shape (rows,)
         Slot of each row's image in the cache.
-    targets : float32 array of shape (rows, labels)
+    targets
+        Of all rows.
     keys : uint64 array of shape (rows,)
         Keys of the samples' random streams.
+    seed
+        Seed of what is drawn for a target.
     augmentation
         Applied to each image, or None.
     """
@@ -50,21 +55,24 @@ class RadiographDataset(Dataset[Batch]):
         self,
         cache: ImageCache,
         slots: npt.NDArray[np.int64],
-        targets: npt.NDArray[np.float32],
+        targets: Targets,
         keys: npt.NDArray[np.uint64],
+        *,
+        seed: int,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.cache = cache
         self.slots = slots
         self.targets = targets
         self.keys = keys
+        self.seed = seed
         self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.slots)
 
     def __getitem__(self, addresses: Sequence[Address]) -> Batch:
-        rows = np.array([row for _, row in addresses], dtype=np.int64)
+        epochs, rows = np.array(addresses, dtype=np.int64).T
         images = self.cache.read(self.slots[rows])
         if self.augmentation is not None:
             images = np.stack(
@@ -75,6 +83,8 @@ class RadiographDataset(Dataset[Batch]):
             )
         return Batch(
             image=torch.from_numpy(images)[:, None],
-            target=torch.from_numpy(self.targets[rows]),
+            target=torch.from_numpy(
+                self.targets.of(rows, seed=self.seed, epochs=epochs, keys=self.keys[rows])
+            ),
             row=torch.from_numpy(rows),
         )

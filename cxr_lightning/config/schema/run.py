@@ -1,0 +1,60 @@
+"""The whole configuration of a run, and what is not about training it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, InstanceOf
+
+from cxr_lightning.config.schema.data import AugmentConfig, DataConfig
+from cxr_lightning.config.schema.model import ModelConfig
+from cxr_lightning.config.schema.section import Section
+from cxr_lightning.config.schema.training import LossConfig, OptimConfig, TrainerConfig
+
+__all__ = ["Config", "EvaluationConfig", "RunConfig"]
+
+
+class EvaluationConfig(Section):
+    """How the predictions table is turned into numbers at the end of a run."""
+
+    threshold: Literal["f1", "youden"] = Field(
+        "f1", description="What the threshold of each label maximises on validation."
+    )
+    replicates: int = Field(
+        1000, ge=0, le=100_000, description="Patient-bootstrap replicates; 0: no intervals."
+    )
+    level: float = Field(0.95, gt=0, lt=1, description="Level of the confidence intervals.")
+
+
+class RunConfig(Section):
+    """Where a run is kept and what it is called."""
+
+    name: str | None = Field(None, description="Name of the run; none: time, data and model.")
+    dir: Path | None = Field(None, description="Folder of the run; none: runs/<name>.")
+    experiment: str = Field("cxr_lightning", description="MLflow experiment.")
+    tracking_uri: str = Field(
+        "sqlite:///mlflow.db", description="MLflow's store: a database URL or a server's address."
+    )
+    tags: dict[str, str] = Field(default_factory=dict, description="MLflow tags of the run.")
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of weights, data order and augmentation."
+    )
+    resume: str = Field(
+        "never",
+        description="never, auto (newest unfinished run of the same configuration), or a run's "
+        "folder.",
+    )
+    run: RunConfig = Field(default_factory=RunConfig)
+    data: InstanceOf[DataConfig]
+    model: ModelConfig
+    loss: InstanceOf[LossConfig]
+    optim: OptimConfig
+    augment: AugmentConfig
+    trainer: TrainerConfig
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
