@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from cxr_lightning import __version__
 from cxr_lightning.config.schema import ImageConfig, ModelConfig
+from cxr_lightning.data.tabular import TabularEncoder
 from cxr_lightning.errors import DataError
 from cxr_lightning.evaluation.thresholds import Thresholds
 from cxr_lightning.models.network import Network, build_network
@@ -43,6 +44,10 @@ class BundleInfo:
         Architecture and preprocessing.
     thresholds
         Probability from which a label is called positive, fitted on validation.
+    tabular
+        Inputs beside the image.
+    classes
+        Outputs of the network per label.
     calibration
         Parameters of a calibration per label; empty: probabilities are the logits' sigmoid.
     provenance
@@ -53,6 +58,8 @@ class BundleInfo:
     model: ModelConfig
     image: ImageConfig
     thresholds: Thresholds
+    tabular: TabularEncoder = field(default_factory=TabularEncoder)
+    classes: int = 1
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,6 +83,8 @@ def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
         "model": model.model_dump(mode="json"),
         "image": info.image.model_dump(mode="json"),
         "thresholds": info.thresholds.to_dict(),
+        "tabular": info.tabular.to_dict(),
+        "classes": info.classes,
         "calibration": dict(info.calibration),
         "provenance": dict(info.provenance),
     }
@@ -116,6 +125,8 @@ def read_bundle_info(path: Path) -> BundleInfo:
             model=ModelConfig.model_validate(header["model"]),
             image=ImageConfig.model_validate(header["image"]),
             thresholds=Thresholds.from_dict(header["thresholds"]),
+            tabular=TabularEncoder.from_dict(header["tabular"]),
+            classes=header["classes"],
             calibration=header["calibration"],
             provenance=header["provenance"],
         )
@@ -133,7 +144,13 @@ def load_bundle(path: Path | str, *, device: str | torch.device = "cpu") -> Bund
     """
     path = Path(path)
     info = read_bundle_info(path)
-    network = build_network(info.model, info.image, info.labels)
+    network = build_network(
+        info.model,
+        info.image,
+        info.labels,
+        tabular=len(info.tabular.outputs),
+        classes=info.classes,
+    )
     try:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not iterable

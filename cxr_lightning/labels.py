@@ -11,7 +11,10 @@ import numpy.typing as npt
 from cxr_lightning.config.schema import UncertaintyPolicy
 from cxr_lightning.errors import ConfigError, bullet_list, nearest
 
-__all__ = ["LabelSpace", "smoothing_range"]
+__all__ = ["NO_FINDING", "LabelSpace", "smoothing_range"]
+
+NO_FINDING = "No Finding"
+"""The label that says that there is none of the others."""
 
 
 @dataclass(frozen=True)

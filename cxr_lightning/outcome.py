@@ -12,6 +12,7 @@ import pandas as pd
 from cxr_lightning import __version__
 from cxr_lightning.bundle import BundleInfo, save_bundle
 from cxr_lightning.config.schema import Config
+from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import Cohort, split_counts
 from cxr_lightning.evaluation.bootstrap import Interval
 from cxr_lightning.evaluation.plots import (
@@ -60,13 +61,13 @@ class SplitPredictions:
 def write_outcome(
     config: Config,
     record: Record,
-    cohort: Cohort,
+    data: ChestXrayDataModule,
     network: Network,
     predictions: Mapping[str, SplitPredictions],
     reporter: Reporter,
 ) -> dict[str, float | None]:
     """Evaluate the predictions and write all outputs; returns the flat metrics."""
-    run, tracker = record.run, record.tracker
+    run, tracker, cohort = record.run, record.tracker, data.cohort
     tables = {split: one.table(cohort) for split, one in predictions.items()}
     for split, table in tables.items():
         tracker.log_artifact(
@@ -89,7 +90,7 @@ def write_outcome(
     tracker.log_artifact(run.write("results.csv", results.to_csv()))
     tracker.log_metrics({name: value for name, value in metrics.items() if value is not None})
     bundle = run.path / "bundle.safetensors"
-    save_bundle(bundle, network, _bundle_info(config, cohort, thresholds))
+    save_bundle(bundle, network, _bundle_info(config, data, thresholds))
     tracker.log_artifact(bundle)
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
@@ -163,13 +164,16 @@ def _plots(
         record.tracker.log_artifact(path, "plots")
 
 
-def _bundle_info(config: Config, cohort: Cohort, thresholds: Thresholds) -> BundleInfo:
+def _bundle_info(config: Config, data: ChestXrayDataModule, thresholds: Thresholds) -> BundleInfo:
+    cohort = data.cohort
     counts = split_counts(cohort).loc[["images", "patients"]]
     return BundleInfo(
         labels=cohort.labels.names,
         model=config.model,
         image=config.data.image,
         thresholds=thresholds,
+        tabular=data.tabular,
+        classes=config.loss.classes,
         provenance={
             "data": config.data.name,
             "split": config.data.split,

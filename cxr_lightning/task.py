@@ -20,7 +20,7 @@ from cxr_lightning.labels import LabelSpace
 from cxr_lightning.losses.base import Loss
 from cxr_lightning.models.freezing import freeze_stages, unfreeze_all
 from cxr_lightning.models.groups import parameter_groups
-from cxr_lightning.models.network import Network
+from cxr_lightning.models.network import Network, decision_logits
 from cxr_lightning.optim import build_optimizer, build_plateau, build_step_schedule
 
 __all__ = ["GatheredPredictions", "MultiLabelTask"]
@@ -44,13 +44,13 @@ class GatheredPredictions(Metric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, rows: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Add a batch: (batch,), (batch, labels), (batch, labels)."""
+        """Add a batch: (batch,), (batch, labels) or (batch, labels, 3), (batch, labels)."""
         self.rows.append(rows)
         self.logits.append(logits.detach().float())
         self.targets.append(targets)
 
     def compute(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return rows (n,), logits and targets (n, labels) as arrays, rows ascending, distinct."""
+        """Return rows (n,), logits and targets as arrays, rows ascending, distinct."""
         # Before the synchronisation these are lists, after it tensors.
         rows, logits, targets = (
             torch.cat(state) if isinstance(state, list) else state
@@ -112,10 +112,9 @@ class MultiLabelTask(LightningModule):
         if self.releases_at is not None and frozen:
             unfreeze_all(network)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return logits (batch, labels) of uint8 images (batch, 1, H, W)."""
-        logits: torch.Tensor = self.network(image)
-        return logits
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Return the outputs that the loss takes: (batch, labels), or (batch, labels, 3)."""
+        return self.network.outputs(batch["image"], batch.get("tabular"))
 
     # -- training ------------------------------------------------------------------------------
 
@@ -135,7 +134,7 @@ class MultiLabelTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         targets = batch["target"]
-        loss: torch.Tensor = self.loss(self(batch["image"]), targets)
+        loss: torch.Tensor = self.loss(self(batch), targets)
         known = (~targets.isnan()).sum()
         self._loss_sum += loss.detach() * known
         self._loss_weight += known
@@ -172,16 +171,17 @@ class MultiLabelTask(LightningModule):
         self.predictions.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.predictions.update(batch["row"], self(batch["image"]), batch["target"])
+        self.predictions.update(batch["row"], self(batch), batch["target"])
 
     def on_validation_epoch_end(self) -> None:
-        _, logits, targets = self.predictions.compute()
+        _, outputs, targets = self.predictions.compute()
+        logits = decision_logits(torch.from_numpy(outputs)).numpy()
         auroc = auroc_per_label(targets, logits)
         precision = average_precision_per_label(targets, logits)
         with torch.no_grad():
             device = self.device
             loss = self.loss(
-                torch.from_numpy(logits).to(device), torch.from_numpy(targets).to(device)
+                torch.from_numpy(outputs).to(device), torch.from_numpy(targets).to(device)
             )
         # Every device has gathered all predictions: the values are equal without a reduction.
         self.log_dict(
@@ -199,7 +199,7 @@ class MultiLabelTask(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         # Final predictions are in full precision: the same as those of the bundle.
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(batch["image"])
+            logits = decision_logits(self(batch))
         self.predictions.update(batch["row"], logits, batch["target"])
 
     # -- optimisation --------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -50,6 +52,11 @@ class Reporter:
             if row == "patients":
                 table.add_section()
         self.console.print(table)
+
+    def sampling(self, expected: Mapping[str, float]) -> None:
+        """Print what an epoch of training uses, on average."""
+        counts = ", ".join(f"{name} {count:,.0f}" for name, count in expected.items())
+        self.say(f"an epoch of training draws {counts}")
 
     def results(self, table: pd.DataFrame, level: float) -> None:
         """Print the table of a run's results on the test set."""

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
-from cxr_lightning.config.schema import Config
+from cxr_lightning.config.schema import Config, SamplingConfig
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.hardware import Placement, place
@@ -77,6 +77,8 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
         reporter.say(SYNTHETIC, style="yellow")
     cohort = data.prepare(progress=first)
     reporter.cohort(cohort, config.data.name)
+    if config.data.sampling != SamplingConfig():
+        reporter.sampling(data.sampling())
     _check_trainable(config, data, placement)
     task = _build_task(config, data, reporter)
     if not first:
@@ -86,6 +88,7 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
         return _train(config, data, task, placement, run, None, reporter, callbacks)
     with open_record(config, cohort, placement, resumed) as record:
         reporter.say(f"run {record.run.name} in {record.run.path}")
+        record.tracker.log_dict(data.sampling(), "data/sampling.json")
         record.tracker.log_dict(task.loss.weights(data.labels.names), "data/loss_weights.json")
         with other_ranks(record.run.path, placement.devices):
             return _train(config, data, task, placement, record.run, record, reporter, callbacks)
@@ -97,6 +100,11 @@ def _check_trainable(config: Config, data: ChestXrayDataModule, placement: Place
         raise ConfigError(
             f"data.batch_size={config.data.batch_size} cannot be shared evenly by {processes} "
             f"devices; use a multiple of {processes}"
+        )
+    if config.loss.classes == 3 and "three_class" not in config.data.policies:
+        raise ConfigError(
+            f"loss={config.loss.name} learns uncertain labels as a class of their own; add "
+            "data.uncertain=three_class, or choose another loss"
         )
     counts = data.label_counts()
     one_class = (counts.positives == 0) | (counts.negatives == 0)
@@ -117,7 +125,13 @@ def _check_trainable(config: Config, data: ChestXrayDataModule, placement: Place
 
 
 def _build_task(config: Config, data: ChestXrayDataModule, reporter: Reporter) -> MultiLabelTask:
-    network = build_network(config.model, config.data.image, data.labels.names)
+    network = build_network(
+        config.model,
+        config.data.image,
+        data.labels.names,
+        tabular=len(data.tabular.outputs),
+        classes=config.loss.classes,
+    )
     if config.model.weights is not None:
         reporter.say(str(load_weights(network, config.model.weights)))
     if config.trainer.channels_last:
@@ -185,7 +199,7 @@ def _train(
     }
     if record is None:
         return {}
-    return write_outcome(config, record, data.cohort, task.network, predictions, reporter)
+    return write_outcome(config, record, data, task.network, predictions, reporter)
 
 
 def _strategy(config: Config, placement: Placement) -> Any:

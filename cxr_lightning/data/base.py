@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
@@ -12,7 +14,9 @@ from cxr_lightning.config.schema import AugmentConfig, DataConfig
 from cxr_lightning.data.cache import ImageCache, open_cache
 from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out
 from cxr_lightning.data.dataset import Batch, RadiographDataset
+from cxr_lightning.data.order import EpochOrder, expected_positives, training_order
 from cxr_lightning.data.sampler import BatchSampler
+from cxr_lightning.data.tabular import TabularEncoder, fit_tabular
 from cxr_lightning.data.targets import Targets, scored_targets, training_targets
 from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.errors import DataError, bullet_list
@@ -47,6 +51,7 @@ class ChestXrayDataModule(LightningDataModule):
         self._cohort: Cohort | None = None
         self._cache: ImageCache | None = None
         self._targets: Targets | None = None
+        self._tabular: TabularEncoder | None = None
 
     def prepare(self, *, progress: bool = False) -> Cohort:
         """Read the table, decode what the cache lacks, refuse or leave out bad images; once.
@@ -70,6 +75,7 @@ class ChestXrayDataModule(LightningDataModule):
             leaks = audit_leakage(cohort.table, cache.content_hash)
             if not leaks.clean:
                 raise DataError(f"data={self.config.name}: {leaks.describe()}")
+            self._tabular = fit_tabular(cohort.table, self.config.tabular, cohort.labels)
             self._targets = training_targets(cohort.table, cohort.labels, self.config)
             self._cohort, self._cache = cohort, cache
         return self._cohort
@@ -113,38 +119,71 @@ class ChestXrayDataModule(LightningDataModule):
         assert self._targets is not None  # set together with the cohort
         return self._targets
 
+    @property
+    def tabular(self) -> TabularEncoder:
+        """Makes the inputs beside the image, by statistics of the training part."""
+        self.prepare()
+        assert self._tabular is not None  # set together with the cohort
+        return self._tabular
+
     def label_counts(self) -> LabelCounts:
         """Return the label counts of the training images, for weights."""
         positives, negatives = self.targets.counts(self.cohort.rows("train"))
         return LabelCounts(torch.from_numpy(positives), torch.from_numpy(negatives))
 
+    def order(self) -> EpochOrder:
+        """Return which training images an epoch uses, in which order."""
+        rows = self.cohort.rows("train")
+        return training_order(
+            self.cohort.table,
+            rows,
+            self.targets.values[rows],
+            self.labels,
+            self.config.sampling,
+            seed=self.seed,
+        )
+
+    def sampling(self) -> dict[str, float]:
+        """Return how many images an epoch of training uses, and how many with each label."""
+        order = self.order()
+        positives = expected_positives(order, self.targets.values[order.rows])
+        named = zip(self.labels.names, positives.tolist(), strict=True)
+        return {"images": float(len(order))} | dict(named)
+
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("train", shuffle=True)
+        return self._loader(self.order(), self.targets, self.augmentation)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("val", shuffle=False)
+        return self._evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", shuffle=False)
+        return self._evaluation_loader("test")
 
-    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
-        cohort = self.cohort
-        world_size = self.trainer.world_size if self.trainer else 1
+    def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
+        scored = scored_targets(self.cohort.table, self.labels)
+        return self._loader(self.cohort.rows(split), scored, None)
+
+    def _loader(
+        self,
+        rows: npt.NDArray[np.int64] | EpochOrder,
+        targets: Targets,
+        augmentation: Augmentation | None,
+    ) -> DataLoader[Batch]:
+        table = self.cohort.table
         sampler = BatchSampler(
-            cohort.rows(split),
+            rows,
             batch_size=self.config.batch_size,
-            seed=self.seed,
-            shuffle=shuffle,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
+            world_size=self.trainer.world_size if self.trainer else 1,
         )
         dataset = RadiographDataset(
             self.cache,
             self.cache.rows,
-            self.targets if shuffle else scored_targets(cohort.table, cohort.labels),
-            sample_keys(cohort.table["sample_id"]),
+            targets,
+            sample_keys(table["sample_id"]),
             seed=self.seed,
-            augmentation=self.augmentation if shuffle else None,
+            augmentation=augmentation,
+            tabular=self.tabular.encode(table),
         )
         return DataLoader(
             dataset,

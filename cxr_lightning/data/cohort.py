@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.previous import PREVIOUS, with_previous_labels
 from cxr_lightning.data.reading import FlowStep, Reading, flow_step
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.labels import LabelSpace
@@ -74,6 +75,9 @@ def build_cohort(config: DataConfig) -> Cohort:
     reading = reader(config)
     labels, studies = reading.labels, reading.table.reset_index(drop=True)
     all_images = tuple(studies["image_path"])
+    if PREVIOUS in config.tabular:
+        # Before anything is left out: a visit that is not used still came before.
+        studies = with_previous_labels(studies, labels)
     flow = list(reading.flow) or [flow_step("in the data set", 0, studies)]
     for select in (_select_views, _select_patients):
         before = len(studies)

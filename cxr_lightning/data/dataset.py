@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,13 @@ class Batch(TypedDict):
     target : float32 of shape (batch, labels), 1, 0, NaN (unknown); in training also what the
         uncertainty policies make of an uncertain label
     row : int64 of shape (batch,), rows of the study table
+    tabular : float32 of shape (batch, inputs), only where the network takes any
     """
 
     image: torch.Tensor
     target: torch.Tensor
     row: torch.Tensor
+    tabular: NotRequired[torch.Tensor]
 
 
 class RadiographDataset(Dataset[Batch]):
@@ -49,6 +51,8 @@ class RadiographDataset(Dataset[Batch]):
         Seed of what is drawn for a target.
     augmentation
         Applied to each image, or None.
+    tabular : float32 array of shape (rows, inputs)
+        Inputs beside the image; none where `inputs` is 0.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class RadiographDataset(Dataset[Batch]):
         *,
         seed: int,
         augmentation: Augmentation | None = None,
+        tabular: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self.cache = cache
         self.slots = slots
@@ -67,6 +72,7 @@ class RadiographDataset(Dataset[Batch]):
         self.keys = keys
         self.seed = seed
         self.augmentation = augmentation
+        self.tabular = tabular if tabular is not None and tabular.shape[1] else None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -81,10 +87,13 @@ class RadiographDataset(Dataset[Batch]):
                     for image, (epoch, row) in zip(images, addresses, strict=True)
                 ]
             )
-        return Batch(
+        batch = Batch(
             image=torch.from_numpy(images)[:, None],
             target=torch.from_numpy(
                 self.targets.of(rows, seed=self.seed, epochs=epochs, keys=self.keys[rows])
             ),
             row=torch.from_numpy(rows),
         )
+        if self.tabular is not None:
+            batch["tabular"] = torch.from_numpy(self.tabular[rows])
+        return batch

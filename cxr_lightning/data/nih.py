@@ -20,9 +20,9 @@ from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.data.tables import line_of, read_text_table
 from cxr_lightning.errors import ConfigError, DataError, bullet_list
-from cxr_lightning.labels import LabelSpace
+from cxr_lightning.labels import NO_FINDING, LabelSpace
 
-__all__ = ["LABELS", "NO_FINDING", "Config", "read_boxes", "read_studies"]
+__all__ = ["LABELS", "Config", "read_boxes", "read_studies"]
 
 LABELS = LabelSpace(
     (
@@ -42,7 +42,6 @@ LABELS = LabelSpace(
         "Hernia",
     )
 )
-NO_FINDING = "No Finding"
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 _WANTED = ("Image Index", "Finding Labels", "Patient ID", "Patient Age")
 _LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
@@ -98,6 +97,8 @@ def read_studies(config: DataConfig) -> Reading:
             "sex": _sexes(raw),
         }
     )
+    if "Follow-up #" in raw:
+        studies["visit"] = pd.to_numeric(raw["Follow-up #"], errors="coerce").astype(np.float64)
     for name, values in _findings(raw["Finding Labels"], labels, file).items():
         studies[name] = values
     if config.split == "official":

@@ -1,4 +1,4 @@
-"""Which images form which batch: a function of (seed, epoch) alone, dealt to the devices."""
+"""Which images form which batch, dealt to the devices."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Address", "BatchSampler", "epoch_order"]
+from cxr_lightning.data.order import EpochOrder
+
+__all__ = ["Address", "BatchSampler"]
 
 # (epoch, row of the study table): all that a sample's randomness may depend on beside the seed.
 Address = tuple[int, int]
-
-
-def epoch_order(rows: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Return the rows in the order of one epoch."""
-    return np.random.default_rng((seed, epoch)).permutation(rows)
 
 
 class BatchSampler:
@@ -30,31 +27,25 @@ class BatchSampler:
     Parameters
     ----------
     rows
-        Rows of the study table.
+        Rows of the study table in the order of evaluation, or what gives those of an epoch of
+        training.
     batch_size
         Images per step over all devices.
-    seed
-        Seed of the order.
-    shuffle
-        Training: shuffle every epoch. Evaluation: keep the order of the table.
     rank, world_size
         This device, and how many there are.
     """
 
     def __init__(
         self,
-        rows: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64] | EpochOrder,
         *,
         batch_size: int,
-        seed: int,
-        shuffle: bool,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.rows = rows
-        self.batch_size = min(batch_size, len(rows)) if shuffle else batch_size
-        self.seed = seed
-        self.shuffle = shuffle
+        self.training = isinstance(rows, EpochOrder)
+        self.batch_size = min(batch_size, len(rows)) if self.training else batch_size
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -65,13 +56,13 @@ class BatchSampler:
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.rows), self.batch_size)
-        return whole if self.shuffle else whole + bool(rest)
+        return whole if self.training else whole + bool(rest)
 
     def __iter__(self) -> Iterator[list[Address]]:
         epoch = self.epoch
-        order = epoch_order(self.rows, seed=self.seed, epoch=epoch) if self.shuffle else self.rows
+        order = self.rows(epoch) if isinstance(self.rows, EpochOrder) else self.rows
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             batch = order[start : start + self.batch_size]
-            if not self.shuffle and len(batch) % self.world_size:
+            if not self.training and len(batch) % self.world_size:
                 batch = np.resize(batch, -(-len(batch) // self.world_size) * self.world_size)
             yield [(epoch, int(row)) for row in batch[self.rank :: self.world_size]]

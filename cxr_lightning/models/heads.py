@@ -14,28 +14,18 @@ __all__ = ["Head", "PerLabelHead", "PerLabelLinear", "SharedHead", "build_head"]
 
 
 class Head(nn.Module):
-    """(B, F) features, and (B, T) tabular inputs where the head was built with T > 0, to (B, L).
-
-    Tabular inputs are appended to the features. `layers` maps (B, F + T) to (B, L).
-    """
+    """(B, F) features to (B, L) logits, by `layers`."""
 
     layers: nn.Module
 
-    def __init__(self, num_features: int, num_labels: int, tabular: int = 0) -> None:
+    def __init__(self, num_features: int, num_labels: int) -> None:
         super().__init__()
         self.num_features = num_features
         self.num_labels = num_labels
-        self.tabular = tabular
 
-    def forward(self, features: torch.Tensor, tabular: torch.Tensor | None = None) -> torch.Tensor:
-        given = 0 if tabular is None else tabular.shape[1]
-        if given != self.tabular:
-            raise ValueError(
-                f"the head was built for {self.tabular} tabular inputs and was given {given}"
-            )
-        if tabular is not None:
-            features = torch.cat([features, tabular.to(features.dtype)], dim=1)
-        return self.layers(features)
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layers(features)
+        return result
 
 
 class SharedHead(Head):
@@ -47,11 +37,10 @@ class SharedHead(Head):
         num_labels: int,
         hidden: tuple[int, ...] = (),
         dropout: float = 0.0,
-        tabular: int = 0,
     ) -> None:
-        super().__init__(num_features, num_labels, tabular)
+        super().__init__(num_features, num_labels)
         layers: list[nn.Module] = []
-        for n_in, n_out in pairwise((num_features + tabular, *hidden, num_labels)):
+        for n_in, n_out in pairwise((num_features, *hidden, num_labels)):
             layers += [nn.Dropout(dropout), nn.Linear(n_in, n_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -81,11 +70,10 @@ class PerLabelHead(Head):
         num_labels: int,
         hidden: tuple[int, ...] = (256,),
         dropout: float = 0.0,
-        tabular: int = 0,
     ) -> None:
-        super().__init__(num_features, num_labels, tabular)
+        super().__init__(num_features, num_labels)
         layers: list[nn.Module] = []
-        for n_in, n_out in pairwise((num_features + tabular, *hidden, 1)):
+        for n_in, n_out in pairwise((num_features, *hidden, 1)):
             layers += [nn.Dropout(dropout), PerLabelLinear(num_labels, n_in, n_out), nn.ReLU()]
         self.layers = nn.Sequential(_RepeatPerLabel(num_labels), *layers[:-1], _LabelsLast())
 
@@ -104,15 +92,15 @@ class _LabelsLast(nn.Module):
         return x.squeeze(-1).T  # (L, B, 1) -> (B, L)
 
 
-def build_head(config: HeadConfig, num_features: int, num_labels: int, *, tabular: int = 0) -> Head:
-    """Return the head that `config` describes: (B, F)[, (B, T)] -> (B, L).
+def build_head(config: HeadConfig, num_features: int, num_labels: int) -> Head:
+    """Return the head that `config` describes: (B, F) -> (B, L).
 
     `hidden` belongs to the kinds mlp and per_label; dropout stands before each linear layer.
     """
     match config.kind:
         case "linear":
-            return SharedHead(num_features, num_labels, (), config.dropout, tabular)
+            return SharedHead(num_features, num_labels, (), config.dropout)
         case "mlp":
-            return SharedHead(num_features, num_labels, config.hidden, config.dropout, tabular)
+            return SharedHead(num_features, num_labels, config.hidden, config.dropout)
         case "per_label":
-            return PerLabelHead(num_features, num_labels, config.hidden, config.dropout, tabular)
+            return PerLabelHead(num_features, num_labels, config.hidden, config.dropout)

@@ -10,12 +10,20 @@ from torch import nn
 from cxr_lightning.config.schema import ImageConfig, ModelConfig
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.backbone import Backbone, build_backbone
+from cxr_lightning.models.fusion import Fusion, build_fusion
 from cxr_lightning.models.heads import Head, build_head
 from cxr_lightning.models.hub import hub_weights
 from cxr_lightning.models.pooling import build_pool
 from cxr_lightning.models.weights import assign_weights
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Network", "Normalise", "build_network"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Network",
+    "Normalise",
+    "build_network",
+    "decision_logits",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,7 +53,10 @@ class Normalise(nn.Module):
 
 
 class Network(nn.Module):
-    """`normalise`, `backbone`, `pool` and `head`, in that order.
+    """`normalise`, `backbone`, `pool`, `fusion` and `head`, in that order.
+
+    The head has one output per label, or three (absent, present, uncertain) where uncertain labels
+    are learnt as a class of their own.
 
     Batch-norm layers whose weights are frozen stay in evaluation mode whatever `train()` says: a
     frozen stage whose running statistics moved would not be frozen.
@@ -56,17 +67,20 @@ class Network(nn.Module):
         normalise: Normalise,
         backbone: Backbone,
         pool: nn.Module,
+        fusion: Fusion,
         head: Head,
         labels: Sequence[str],
     ) -> None:
         super().__init__()
-        if head.num_labels != len(labels):
+        if head.num_labels not in (len(labels), 3 * len(labels)):
             raise ValueError(f"the head has {head.num_labels} outputs for {len(labels)} labels")
         self.normalise = normalise
         self.backbone = backbone
         self.pool = pool
+        self.fusion = fusion
         self.head = head
         self.labels = tuple(labels)
+        self.classes = head.num_labels // len(labels)
 
     def feature_map(self, image: torch.Tensor) -> torch.Tensor:
         """Grey images (B, 1, H, W) uint8 to the last feature map (B, F, h, w)."""
@@ -83,15 +97,23 @@ class Network(nn.Module):
         return self.pool(self.feature_map(image))
 
     def classify(self, features: torch.Tensor, tabular: torch.Tensor | None = None) -> torch.Tensor:
-        """Pooled features (B, F) to logits (B, L), outside autocast: bfloat16 logits would tie."""
+        """Pooled features (B, F) to the head's outputs, (B, L) or (B, L, 3).
+
+        They are computed outside autocast: bfloat16 logits would tie.
+        """
         dtype = next(self.head.parameters()).dtype
         with torch.autocast(features.device.type, enabled=False):
-            logits = self.head(features.to(dtype), tabular)
-        return logits.to(torch.promote_types(dtype, torch.float32))
+            outputs = self.head(self.fusion(features.to(dtype), tabular))
+        outputs = outputs.to(torch.promote_types(dtype, torch.float32))
+        return outputs if self.classes == 1 else outputs.unflatten(1, (-1, self.classes))
+
+    def outputs(self, image: torch.Tensor, tabular: torch.Tensor | None = None) -> torch.Tensor:
+        """Grey images (B, 1, H, W) uint8 to what the loss takes: (B, L) or (B, L, 3)."""
+        return self.classify(self.features(image), tabular)
 
     def forward(self, image: torch.Tensor, tabular: torch.Tensor | None = None) -> torch.Tensor:
         """Grey images (B, 1, H, W) uint8 to logits (B, L): float32, or float64 in double."""
-        return self.classify(self.features(image), tabular)
+        return decision_logits(self.outputs(image, tabular))
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
@@ -101,6 +123,15 @@ class Network(nn.Module):
         return self
 
 
+def decision_logits(outputs: torch.Tensor) -> torch.Tensor:
+    """Outputs (B, L) or (B, L, 3) to the logit of "present" against "absent", (B, L).
+
+    Of three classes the uncertain one is left out and the other two are renormalised, as in Irvin
+    et al., "CheXpert", AAAI 2019, section 4.
+    """
+    return outputs if outputs.ndim == 2 else outputs[..., 1] - outputs[..., 0]
+
+
 def is_frozen(module: nn.Module) -> bool:
     """Whether the module has parameters and none of them is trained."""
     parameters = list(module.parameters(recurse=False))
@@ -108,9 +139,14 @@ def is_frozen(module: nn.Module) -> bool:
 
 
 def build_network(
-    config: ModelConfig, image: ImageConfig, labels: Sequence[str], *, tabular: int = 0
+    config: ModelConfig,
+    image: ImageConfig,
+    labels: Sequence[str],
+    *,
+    tabular: int = 0,
+    classes: int = 1,
 ) -> Network:
-    """Build the network for square images of side `image.size`.
+    """Build the network for square images of side `image.size` and `tabular` further inputs.
 
     Its weights are random, or the hub's with `pretrained`; those of a file are loaded afterwards
     by :func:`cxr_lightning.models.weights.load_weights`, whose report is worth showing.
@@ -134,10 +170,9 @@ def build_network(
     )
     backbone = build_backbone(config, image.size)
     pool = build_pool(config.pooling)
-    head = build_head(
-        config.head, pool.multiplier * backbone.num_features, len(labels), tabular=tabular
-    )
-    network = Network(normalise, backbone, pool, head, labels)
+    fusion = build_fusion(config.head, pool.multiplier * backbone.num_features, tabular)
+    head = build_head(config.head, fusion.out_features, classes * len(labels))
+    network = Network(normalise, backbone, pool, fusion, head, labels)
     if config.pretrained:
         assign_weights(network, hub_weights(config, image.size), source=f"{config.name} of the hub")
     return network

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_lightning.data.sampler import BatchSampler, epoch_order
+from cxr_lightning.data.order import EpochOrder
+from cxr_lightning.data.sampler import BatchSampler
 
 ROWS = np.arange(100, 203)
 
@@ -15,9 +16,8 @@ ROWS = np.arange(100, 203)
 def batches(
     shuffle: bool, *, epoch: int = 0, seed: int = 0, rank: int = 0, world: int = 1, size: int = 16
 ):  # type: ignore[no-untyped-def]
-    sampler = BatchSampler(
-        ROWS, batch_size=size, seed=seed, shuffle=shuffle, rank=rank, world_size=world
-    )
+    order = EpochOrder(ROWS, seed) if shuffle else ROWS
+    sampler = BatchSampler(order, batch_size=size, rank=rank, world_size=world)
     sampler.set_epoch(epoch)
     found = list(sampler)
     assert len(found) == len(sampler)
@@ -78,4 +78,4 @@ def test_a_batch_larger_than_the_data() -> None:
 
 @pytest.mark.parametrize("epoch", [0, 5])
 def test_order_is_a_permutation(epoch: int) -> None:
-    assert sorted(epoch_order(ROWS, seed=1, epoch=epoch)) == ROWS.tolist()
+    assert sorted(EpochOrder(ROWS, seed=1)(epoch)) == ROWS.tolist()

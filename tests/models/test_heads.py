@@ -72,20 +72,6 @@ def test_linear_and_mlp_are_torchs_layers() -> None:
     assert [m.p for m in mlp.modules() if isinstance(m, nn.Dropout)] == [0.3] * 3
 
 
-@pytest.mark.parametrize("kind", ["linear", "mlp", "per_label"])
-def test_tabular_inputs_stand_behind_the_features(kind: str) -> None:
-    torch.manual_seed(0)
-    head = build_head(HeadConfig(kind=kind), 6, 3, tabular=2)
-    plain = build_head(HeadConfig(kind=kind), 8, 3)
-    plain.load_state_dict(head.state_dict())
-    tabular = torch.randn(5, 2)
-    torch.testing.assert_close(
-        head(features(), tabular), plain(torch.cat([features(), tabular], dim=1))
-    )
-    with pytest.raises(ValueError, match="built for 2 tabular inputs and was given 0"):
-        head(features())
-
-
 def test_a_layer_without_units() -> None:
     with pytest.raises(ConfigError, match=r"model\.head\.hidden\.1=0 .*greater than or equal to 1"):
         compose(["model.head.hidden=[8,0]"])

@@ -142,14 +142,6 @@ def test_memory_layout_changes_no_result() -> None:
     torch.testing.assert_close(last(grey()), plain, rtol=1e-4, atol=1e-5)
 
 
-def test_tabular_inputs_reach_the_head() -> None:
-    net = build_network(ModelConfig(), ImageConfig(size=32), LABELS, tabular=2).eval()
-    a, b = net(grey(), torch.zeros(2, 2)), net(grey(), torch.ones(2, 2))
-    assert not torch.equal(a, b)
-    with pytest.raises(ValueError, match="built for 2 tabular inputs and was given 0"):
-        net(grey())
-
-
 def test_without_labels_there_is_no_network() -> None:
     with pytest.raises(ConfigError, match="at least one label"):
         build_network(ModelConfig(), ImageConfig(size=32), [])

@@ -13,6 +13,7 @@ __all__ = [
     "AugmentConfig",
     "DataConfig",
     "ImageConfig",
+    "SamplingConfig",
     "TransformConfig",
     "UncertaintyPolicy",
     "View",
@@ -41,6 +42,22 @@ class ImageConfig(Section):
     )
 
 
+class SamplingConfig(Section):
+    """Which training images an epoch uses."""
+
+    draw: Literal["uniform", "rare_labels", "sources"] = Field(
+        "uniform",
+        description="uniform: each image once; with replacement: rare_labels, an image as likely "
+        "as its rarest label is rare; sources, every source of data=mix as often as the others.",
+    )
+    no_finding: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the images without a finding that an epoch uses, others in each.",
+    )
+
+
 class DataConfig(Section):
     """What every data set shares; `cxr_lightning/data/NAME.py` extends it."""
 
@@ -63,6 +80,11 @@ class DataConfig(Section):
         description="Predictions table (Parquet) of a first model for the training images, for "
         "uncertain=self_trained.",
     )
+    tabular: tuple[str, ...] = Field(
+        (),
+        description="Columns given to the network beside the image: age_years, sex, view, any "
+        "further column of the data set, and previous_labels (of the patient's visit before).",
+    )
     split: Literal["official", "patient"] = Field(
         "patient",
         description="Published lists of the data set, or a new split by patient, stratified over "
@@ -81,6 +103,7 @@ class DataConfig(Section):
         None, ge=3, description="Use at most so many patients, drawn by split_seed."
     )
     image: ImageConfig = Field(default_factory=ImageConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     batch_size: int = Field(
         32, ge=1, description="Images per step over all devices together; each gets its share."
     )

@@ -22,6 +22,12 @@ class HeadConfig(Section):
         (256,), description="Hidden units of the MLP, layer by layer."
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before each linear layer.")
+    fusion: Literal["concat", "gated"] = Field(
+        "concat",
+        description="How data.tabular joins the image features: behind them, or through a learnt "
+        "gate with the image features past it.",
+    )
+    fusion_units: int = Field(256, ge=1, description="Units of each branch of the gated fusion.")
 
 
 class ModelConfig(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, InstanceOf
+from pydantic import Field, InstanceOf, model_validator
 
 from cxr_lightning.config.schema.data import AugmentConfig, DataConfig
 from cxr_lightning.config.schema.model import ModelConfig
@@ -58,3 +58,11 @@ class Config(Section):
     augment: AugmentConfig
     trainer: TrainerConfig
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+    @model_validator(mode="after")
+    def _a_class_of_its_own_needs_its_loss(self) -> Config:
+        if "three_class" in self.data.policies and self.loss.classes != 3:
+            raise ValueError(
+                f"data.uncertain=three_class needs loss=three_class; it is {self.loss.name}"
+            )
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,9 @@ __all__ = ["LossConfig", "OptimConfig", "TrainerConfig"]
 
 class LossConfig(Section):
     """What every loss shares; `cxr_lightning/losses/NAME.py` extends it."""
+
+    classes: ClassVar[int] = 1
+    """Outputs of the network per label that the loss takes."""
 
     name: str = Field(description="The loss: a file of cxr_lightning/losses.")
 
