@@ -42,12 +42,19 @@ class _Help(argparse.Action):
         parser.exit(0)
 
 
-def config_parser(verb: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of a verb that takes a configuration."""
+def config_parser(verb: str, description: str, *, flags: str = "") -> argparse.ArgumentParser:
+    """Return the parser of a verb that takes a configuration, and `flags` of its own."""
     parser = _Parser(
         prog=verb,
-        usage=f"python -m cxr_lightning.{verb} [--config FILE] [--config-dir DIR] "
-        "[GROUP=CHOICE | KEY=VALUE ...]",
+        usage=" ".join(
+            word
+            for word in (
+                f"python -m cxr_lightning.{verb}",
+                flags,
+                "[--config FILE] [--config-dir DIR] [GROUP=CHOICE | KEY=VALUE ...]",
+            )
+            if word
+        ),
         description=description,
         add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,

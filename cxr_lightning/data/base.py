@@ -22,9 +22,20 @@ from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.errors import DataError, bullet_list
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.losses.weights import LabelCounts
-from cxr_lightning.studies import audit_leakage
+from cxr_lightning.studies import LeakageReport, audit_leakage
 
-__all__ = ["ChestXrayDataModule"]
+__all__ = ["ChestXrayDataModule", "decode"]
+
+
+def decode(cohort: Cohort, config: DataConfig, *, progress: bool) -> ImageCache:
+    """Return the cache of a cohort's images, after decoding what it lacks."""
+    return open_cache(
+        list(cohort.table["image_path"]),
+        all_paths=list(cohort.all_images),
+        image=config.image,
+        cache_dir=config.cache_dir,
+        progress=progress,
+    )
 
 
 class ChestXrayDataModule(LightningDataModule):
@@ -63,22 +74,19 @@ class ChestXrayDataModule(LightningDataModule):
         """
         if self._cohort is None:
             cohort = build_cohort(self.config)
-            cache = open_cache(
-                list(cohort.table["image_path"]),
-                all_paths=list(cohort.all_images),
-                image=self.config.image,
-                cache_dir=self.config.cache_dir,
-                progress=progress,
-            )
+            self._refuse_leaks(audit_leakage(cohort.table))
+            cache = decode(cohort, self.config, progress=progress)
             if cache.bad:
                 cohort, cache = self._without_bad(cohort, cache)
-            leaks = audit_leakage(cohort.table, cache.content_hash)
-            if not leaks.clean:
-                raise DataError(f"data={self.config.name}: {leaks.describe()}")
+            self._refuse_leaks(audit_leakage(cohort.table, cache.content_hash))
             self._tabular = fit_tabular(cohort.table, self.config.tabular, cohort.labels)
             self._targets = training_targets(cohort.table, cohort.labels, self.config)
             self._cohort, self._cache = cohort, cache
         return self._cohort
+
+    def _refuse_leaks(self, leaks: LeakageReport) -> None:
+        if not leaks.clean:
+            raise DataError(f"data={self.config.name}: {leaks.describe()}")
 
     def _without_bad(self, cohort: Cohort, cache: ImageCache) -> tuple[Cohort, ImageCache]:
         reasons = [f"{path}: {reason}" for path, reason in cache.bad]

@@ -16,7 +16,6 @@ from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.studies import (
     SPLITS,
-    audit_leakage,
     fingerprint,
     label_array,
     split_by_patient,
@@ -88,9 +87,6 @@ def build_cohort(config: DataConfig) -> Cohort:
         raise DataError("no image is left:\n" + "\n".join(_describe(step) for step in flow))
     studies = _split(studies, config, labels).reset_index(drop=True)
     validate_studies(studies, labels, source=f"data={config.name}")
-    leaks = audit_leakage(studies)
-    if not leaks.clean:
-        raise DataError(f"data={config.name}: {leaks.describe()}")
     return Cohort(studies, labels, tuple(flow), all_images, fingerprint(studies, labels))
 
 

@@ -1,0 +1,300 @@
+"""Look at every image and every row once, and keep what a methods section or a referee asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.cache import ImageCache
+from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.studies import SPLITS, LeakageReport, audit_leakage, label_array
+
+__all__ = ["Audit", "ImageFindings", "Labels", "audit_cohort"]
+
+CONSTANT = 4.0
+"""Grey values (of 255): an image with a smaller standard deviation shows nothing."""
+
+ELONGATED = 2.0
+"""A side this many times as long as the other is not a frontal or lateral chest."""
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class ImageFindings:
+    """What is odd about images; sample ids unless said otherwise.
+
+    Attributes
+    ----------
+    bad : (sample id, reason) of missing and unreadable files
+    constant : hardly any contrast
+    small : shorter side below the size that is trained with, so that they are enlarged
+    elongated : one side at least twice as long as the other
+    duplicates : groups with identical pixels inside one split
+    contradictions : those of them whose labels differ
+    """
+
+    bad: tuple[tuple[str, str], ...]
+    constant: tuple[str, ...]
+    small: tuple[str, ...]
+    elongated: tuple[str, ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    contradictions: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Counts of each label's values.
+
+    Attributes
+    ----------
+    counts : columns `label`, `split`, `positive`, `negative`, `uncertain`, `unknown`,
+        `prevalence` (positives among the known)
+    together : int64 of shape (labels, labels): images on which both are positive
+    """
+
+    counts: pd.DataFrame
+    together: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All that :func:`audit_cohort` found.
+
+    Attributes
+    ----------
+    cohort
+        As it would be used, images that cannot be read included.
+    leaks
+        Patients and identical pixels in more than one split.
+    images
+        Oddities of single images.
+    labels
+        What is labelled.
+    table_one
+        Patients, age, sex, view per split, as text: a column per split.
+    shapes : columns `height`, `width`, `images`, the most frequent first
+    invalid
+        What would invalidate a study, in words; empty: nothing.
+    warnings
+        What deserves a look.
+    """
+
+    cohort: Cohort
+    leaks: LeakageReport
+    images: ImageFindings
+    labels: Labels
+    table_one: pd.DataFrame
+    shapes: pd.DataFrame
+    invalid: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def audit_cohort(
+    cohort: Cohort,
+    cache: ImageCache,
+    config: DataConfig,
+    *,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Audit:
+    """Audit a cohort whose images have been decoded as far as they can be.
+
+    Parameters
+    ----------
+    cohort, cache
+        Rows of one are rows of the other.
+    config
+        Says whether bad images may be skipped, and the size of the network's input.
+    advance
+        Called with the number of images looked at, for a progress bar.
+    """
+    leaks = audit_leakage(cohort.table, cache.content_hash)
+    images = _images(cohort, cache, config, advance)
+    labels = _labels(cohort)
+    return Audit(
+        cohort=cohort,
+        leaks=leaks,
+        images=images,
+        labels=labels,
+        table_one=table_one(cohort.table),
+        shapes=_shapes(cache),
+        invalid=tuple(_invalid(leaks, images, labels, config)),
+        warnings=tuple(_warnings(images, labels, config)),
+    )
+
+
+def _images(
+    cohort: Cohort, cache: ImageCache, config: DataConfig, advance: Callable[[int], None]
+) -> ImageFindings:
+    ids = cohort.table["sample_id"].to_numpy(dtype=object)
+    good = cache.rows >= 0
+    reasons = {str(path): reason for path, reason in cache.bad}
+    bad = tuple(
+        (str(ids[i]), reasons.get(str(cohort.table["image_path"].iat[i]), "cannot be read"))
+        for i in np.flatnonzero(~good).tolist()
+    )
+    spread = np.full(len(ids), np.inf)
+    rows = np.flatnonzero(good)
+    for start in range(0, len(rows), _CHUNK):
+        part = rows[start : start + _CHUNK]
+        pixels = cache.read(cache.rows[part])
+        spread[part] = pixels.reshape(len(part), -1).std(axis=1)
+        advance(len(part))
+    height, width = cache.source_shape.T
+    shorter, longer = np.minimum(height, width), np.maximum(height, width)
+    duplicates = _duplicates(cohort, cache)
+    return ImageFindings(
+        bad=bad,
+        constant=tuple(ids[spread < CONSTANT]),
+        small=tuple(ids[good & (shorter < config.image.size)]),
+        elongated=tuple(ids[good & (longer >= ELONGATED * shorter)]),
+        duplicates=tuple(tuple(ids[group]) for group in duplicates),
+        contradictions=tuple(
+            tuple(ids[group]) for group in duplicates if _labels_differ(cohort, group)
+        ),
+    )
+
+
+def _duplicates(cohort: Cohort, cache: ImageCache) -> list[npt.NDArray[np.int64]]:
+    keys = pd.DataFrame({"hash": cache.content_hash, "split": cohort.table["split"].to_numpy()})
+    again = keys[(cache.rows >= 0) & keys.duplicated(keep=False).to_numpy()]
+    return [
+        np.asarray(group, dtype=np.int64)
+        for group in again.groupby(["hash", "split"]).groups.values()
+    ]
+
+
+def _labels_differ(cohort: Cohort, rows: npt.NDArray[np.int64]) -> bool:
+    values = label_array(cohort.table.iloc[rows], cohort.labels)
+    known = ~np.isnan(values)
+    low = np.where(known, values, np.inf).min(axis=0)
+    high = np.where(known, values, -np.inf).max(axis=0)
+    return bool((low < high).any())
+
+
+def _labels(cohort: Cohort) -> Labels:
+    values = label_array(cohort.table, cohort.labels)
+    split = cohort.table["split"].to_numpy(dtype=object)
+    rows = []
+    for column, name in enumerate(cohort.labels.names):
+        for part in SPLITS:
+            chosen = values[split == part, column]
+            positive, negative = int((chosen == 1).sum()), int((chosen == 0).sum())
+            known = positive + negative
+            rows.append(
+                {
+                    "label": name,
+                    "split": part,
+                    "positive": positive,
+                    "negative": negative,
+                    "uncertain": int((chosen == -1).sum()),
+                    "unknown": int(np.isnan(chosen).sum()),
+                    "prevalence": positive / known if known else np.nan,
+                }
+            )
+    present = (values == 1).astype(np.int64)
+    return Labels(pd.DataFrame(rows), present.T @ present)
+
+
+def table_one(studies: pd.DataFrame) -> pd.DataFrame:
+    """Return who is in each split, as text: the first table of a paper.
+
+    Age is that of the patient at the first of their images, median and quartiles; sex is per
+    patient, view per image.
+    """
+    columns = {}
+    for split in (*SPLITS, "all"):
+        part = studies if split == "all" else studies[studies["split"] == split]
+        patients = part.drop_duplicates("patient_id")
+        ages = patients["age_years"].dropna()
+        cells = {
+            "images": f"{len(part):,}",
+            "patients": f"{len(patients):,}",
+            "images per patient, median (maximum)": _per_patient(part),
+            "age in years, median (quartiles)": (
+                "{1:.0f} ({0:.0f}-{2:.0f})".format(*ages.quantile([0.25, 0.5, 0.75]))
+                if len(ages)
+                else "not known"
+            ),
+            "age not known": _count(int(patients["age_years"].isna().sum()), len(patients)),
+        }
+        for sex, words in (("F", "female"), ("M", "male"), ("UNKNOWN", "sex not known")):
+            cells[words] = _count(int((patients["sex"] == sex).sum()), len(patients))
+        for view in ("PA", "AP", "LATERAL", "UNKNOWN"):
+            words = f"view {view}" if view != "UNKNOWN" else "view not known"
+            cells[words] = _count(int((part["view"] == view).sum()), len(part))
+        columns[split] = cells
+    table = pd.DataFrame(columns)
+    # A line that is 0 everywhere says nothing.
+    return table[(table != "0").any(axis=1)]
+
+
+def _per_patient(part: pd.DataFrame) -> str:
+    counts = part["patient_id"].value_counts()
+    return f"{counts.median():.0f} ({counts.max():,})" if len(counts) else "0"
+
+
+def _count(part: int, whole: int) -> str:
+    return f"{part:,} ({part / whole:.1%})" if part else "0"
+
+
+def _shapes(cache: ImageCache) -> pd.DataFrame:
+    good = cache.source_shape[cache.rows >= 0]
+    counted = pd.DataFrame(good, columns=["height", "width"]).value_counts().reset_index()
+    return counted.rename(columns={"count": "images"})
+
+
+def _invalid(
+    leaks: LeakageReport, images: ImageFindings, labels: Labels, config: DataConfig
+) -> list[str]:
+    found = []
+    if leaks.patients:
+        found.append(f"{len(leaks.patients):,} patient(s) are in more than one split")
+    if leaks.duplicates:
+        found.append(
+            f"{len(leaks.duplicates):,} picture(s) with identical pixels are in more than one split"
+        )
+    if images.bad and config.on_bad_image == "refuse":
+        found.append(
+            f"{len(images.bad):,} image(s) are missing or unreadable; data.on_bad_image=skip would "
+            "leave them out"
+        )
+    counts = labels.counts
+    one_class = counts[(counts["positive"] == 0) | (counts["negative"] == 0)]
+    for split in ("train", "test"):
+        names = one_class.loc[one_class["split"] == split, "label"]
+        if len(names):
+            found.append(f"the {split} split holds one class only of {', '.join(names)}")
+    return found
+
+
+def _warnings(images: ImageFindings, labels: Labels, config: DataConfig) -> list[str]:
+    found = []
+    if images.bad and config.on_bad_image == "skip":
+        found.append(f"{len(images.bad):,} image(s) are missing or unreadable and are left out")
+    if images.constant:
+        found.append(f"{len(images.constant):,} image(s) have hardly any contrast")
+    if images.small:
+        found.append(
+            f"{len(images.small):,} image(s) are smaller than data.image.size={config.image.size} "
+            "and are enlarged"
+        )
+    if images.elongated:
+        found.append(f"{len(images.elongated):,} image(s) are twice as long as wide, or more")
+    if images.duplicates:
+        found.append(
+            f"{len(images.duplicates):,} group(s) of images of one split have identical pixels"
+        )
+    if images.contradictions:
+        found.append(f"{len(images.contradictions):,} of those groups disagree in their labels")
+    counts = labels.counts
+    rare = counts[(counts["split"] != "train") & counts["positive"].between(1, 9)]
+    for split, part in rare.groupby("split", sort=False):
+        names = ", ".join(f"{row.label} ({row.positive})" for row in part.itertuples())
+        found.append(f"fewer than 10 positives in {split}, so that intervals are wide: {names}")
+    return found

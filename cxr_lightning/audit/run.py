@@ -1,0 +1,57 @@
+"""Decode, audit, report: what `prepare` does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.progress import Progress
+
+from cxr_lightning.audit.collect import Audit, audit_cohort
+from cxr_lightning.audit.page import audit_json, audit_page
+from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.base import decode
+from cxr_lightning.data.cohort import build_cohort
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.terminal import Reporter
+
+__all__ = ["prepare"]
+
+
+def prepare(config: DataConfig, out: Path) -> Audit:
+    """Fill the cache of a data set, audit it, and write `audit.json` and `audit.html` to `out`.
+
+    Raises
+    ------
+    ConfigError, DataError
+        The configuration or the data set's tables cannot be used.
+    """
+    reporter = Reporter()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
+    cohort = build_cohort(config)
+    cache = decode(cohort, config, progress=True)
+    with Progress(console=reporter.console, transient=True) as progress:
+        task = progress.add_task("looking at every image", total=len(cohort.table))
+        audit = audit_cohort(
+            cohort, cache, config, advance=lambda images: progress.advance(task, images)
+        )
+    reporter.cohort(cohort, config.name)
+    for text in audit.warnings:
+        reporter.say(f"worth a look: {text}", style="yellow")
+    for text in audit.invalid:
+        reporter.say(f"would invalidate a study: {text}", style="bold red")
+    if not audit.invalid:
+        reporter.say("nothing found that would invalidate a study", style="green")
+    _write(out / "audit.json", audit_json(audit, config))
+    _write(out / "audit.html", audit_page(audit, cache, config))
+    reporter.say(f"the whole audit: {out / 'audit.html'} and {out / 'audit.json'}")
+    return audit
+
+
+def _write(file: Path, text: str) -> None:
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)

@@ -1,0 +1,40 @@
+"""`python -m cxr_lightning.prepare`: decode, cache and audit a data set before training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr_lightning.cli import config_parser, run_verb
+from cxr_lightning.config.compose import compose
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+Read a data set, decode its images into the cache, and look for everything that would invalidate a
+study on it: patients or pictures in more than one split, unreadable images, labels with one class.
+Writes audit.json and audit.html. Exit code 1 if a study would be invalid, 2 for a mistake in the
+command or the files."""
+
+EXIT_INVALID = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prepare the data set that the command line names; returns the exit code."""
+    parser = config_parser("prepare", DESCRIPTION, flags="[--out DIR]")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the report (default: audit/DATA)"
+    )
+    arguments = parser.parse_intermixed_args(argv)
+    config = compose(
+        arguments.overrides, config_file=arguments.config, config_dir=arguments.config_dir
+    )
+    from cxr_lightning.audit.run import prepare
+
+    audit = prepare(config.data, arguments.out or Path("audit") / config.data.name)
+    return EXIT_INVALID if audit.invalid else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(main))
