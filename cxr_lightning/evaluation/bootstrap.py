@@ -20,12 +20,14 @@ from cxr_lightning.evaluation.discrimination import (
     average_precision_per_label,
     macro,
     micro,
+    weighted,
 )
 from cxr_lightning.evaluation.replicates import (
     Problem,
     ReplicateScores,
     draw_patient_weights,
     replicate_scores,
+    replicate_sums,
 )
 
 __all__ = [
@@ -134,18 +136,21 @@ def bootstrap_discrimination(
     generator: np.random.Generator,
     metrics: Sequence[str] = tuple(DISCRIMINATION),
 ) -> dict[str, Interval]:
-    """Return intervals of AUROC and average precision per label, macro and micro at once.
+    """Return intervals of AUROC and average precision per label, and of their averages, at once.
 
     Returns
     -------
     dict
-        For each name in `metrics`: `NAME` with arrays of shape (L,), `NAME_macro` and `NAME_micro`
-        with arrays of shape (). The macro mean of a replicate is over the labels it defines.
+        For each name in `metrics`: `NAME` with arrays of shape (L,), `NAME_macro`, `NAME_micro`
+        and `NAME_weighted` with arrays of shape (). The macro and the weighted mean of a replicate
+        are over the labels it defines, the latter by the positives it holds.
     """
     truth, score = check_scores(y_true, y_score)
     code = check_patients(patients, len(truth))
     weights = draw_patient_weights(_count(code), replicates, generator)
     drawn = discrimination_replicates(truth, score, code, weights, metrics=metrics, with_micro=True)
+    positive = truth == 1
+    positives = replicate_sums(positive, code, weights)
     result = {}
     for name in metrics:
         metric = DISCRIMINATION[name]
@@ -154,8 +159,13 @@ def bootstrap_discrimination(
             name: point,
             f"{name}_macro": macro(point).value,
             f"{name}_micro": micro(metric, truth, score),
+            f"{name}_weighted": weighted(point, positive.sum(axis=0)),
         }
-        values = {**drawn, f"{name}_macro": macro_of_replicates(drawn[name])}
+        values = {
+            **drawn,
+            f"{name}_macro": macro_of_replicates(drawn[name]),
+            f"{name}_weighted": weighted(drawn[name], positives),
+        }
         for key, estimate in estimates.items():
             result[key] = percentile_interval(estimate, values[key], level=level)
     return result

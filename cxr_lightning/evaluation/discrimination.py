@@ -27,6 +27,7 @@ __all__ = [
     "partial_auroc_per_label",
     "sensitivity_at_specificity",
     "specificity_at_sensitivity",
+    "weighted",
 ]
 
 Floats = NDArray[np.float64]
@@ -136,7 +137,11 @@ def sensitivity_at_specificity(
     specificity: float,
     sample_weight: ArrayLike | None = None,
 ) -> Floats:
-    """Return the highest sensitivity whose specificity is at least the given one, shape (L,)."""
+    """Return the highest sensitivity whose specificity is at least the given one, shape (L,).
+
+    Only points that a threshold reaches count: no line is drawn between them.
+    """
+    _check_share("specificity", specificity)
 
     def best(curve: Curve) -> float:
         allowed = (curve.fp[-1] - curve.fp) / curve.fp[-1] >= specificity
@@ -152,7 +157,11 @@ def specificity_at_sensitivity(
     sensitivity: float,
     sample_weight: ArrayLike | None = None,
 ) -> Floats:
-    """Return the highest specificity whose sensitivity is at least the given one, shape (L,)."""
+    """Return the highest specificity whose sensitivity is at least the given one, shape (L,).
+
+    Only points that a threshold reaches count: no line is drawn between them.
+    """
+    _check_share("sensitivity", sensitivity)
 
     def best(curve: Curve) -> float:
         if sensitivity <= 0:
@@ -163,11 +172,30 @@ def specificity_at_sensitivity(
     return _per_label(best, y_true, y_score, sample_weight)
 
 
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, given {value}")
+
+
 def macro(per_label: ArrayLike) -> Macro:
     """Return the mean over the labels that are defined; NaN where none is."""
     values = np.asarray(per_label, dtype=np.float64)
     defined = values[~np.isnan(values)]
     return Macro(float(defined.mean()) if defined.size else np.nan, defined.size, values.size)
+
+
+def weighted(per_label: ArrayLike, positives: ArrayLike) -> Floats:
+    """Return the mean over the defined labels along the last axis, each weighing its positives.
+
+    NaN where no label is defined. Both have shape (..., L); scikit-learn's average="weighted".
+    """
+    values, count = np.broadcast_arrays(
+        np.asarray(per_label, dtype=np.float64), np.asarray(positives, dtype=np.float64)
+    )
+    weight = np.where(np.isnan(values), 0.0, count)
+    whole = weight.sum(axis=-1)
+    total = (weight * np.nan_to_num(values)).sum(axis=-1)
+    return np.divide(total, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def micro(

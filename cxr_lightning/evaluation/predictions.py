@@ -24,9 +24,11 @@ __all__ = [
     "PredictionArrays",
     "arrays",
     "labels_of",
+    "logits_of",
     "make_predictions",
     "read_predictions",
     "validate_predictions",
+    "with_logits",
     "write_predictions",
 ]
 
@@ -170,14 +172,31 @@ def arrays(table: pd.DataFrame, labels: Sequence[str] | None = None) -> Predicti
     magnitude of 1e-8); beyond that float64 cannot hold the difference and such images tie.
     """
     names = labels_of(table) if labels is None else tuple(labels)
+    logits = logits_of(table, names)
+    y_true = table[[TRUTH + name for name in names]].to_numpy(np.float64)
+    return PredictionArrays(y_true, expit(logits), pd.factorize(table["patient_id"])[0])
+
+
+def logits_of(table: pd.DataFrame, labels: Sequence[str] | None = None) -> NDArray[np.float64]:
+    """Return the logits as float64 of shape (n, L), in the order of `labels` (default: all)."""
+    names = labels_of(table) if labels is None else tuple(labels)
     if missing := [name for name in names if LOGIT + name not in table]:
         raise DataError(
             f"The predictions hold no label {', '.join(missing)}; "
             f"they hold {', '.join(labels_of(table))}."
         )
-    y_true = table[[TRUTH + name for name in names]].to_numpy(np.float64)
-    logits = table[[LOGIT + name for name in names]].to_numpy(np.float64)
-    return PredictionArrays(y_true, expit(logits), pd.factorize(table["patient_id"])[0])
+    return table[[LOGIT + name for name in names]].to_numpy(np.float64)
+
+
+def with_logits(table: pd.DataFrame, logits: ArrayLike) -> pd.DataFrame:
+    """Return a validated copy whose logits are these, shape (n, L), in the order of its labels."""
+    values, labels = np.asarray(logits, np.float32), labels_of(table)
+    if values.shape != (len(table), len(labels)):
+        raise ValueError(
+            f"logits must have shape {(len(table), len(labels))}, given {values.shape}"
+        )
+    columns = {LOGIT + label: values[:, index] for index, label in enumerate(labels)}
+    return validate_predictions(table.assign(**columns))
 
 
 def write_predictions(table: pd.DataFrame, path: Path) -> Path:

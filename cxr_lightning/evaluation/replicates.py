@@ -26,7 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-__all__ = ["Problem", "ReplicateScores", "draw_patient_weights", "replicate_scores"]
+__all__ = [
+    "Problem",
+    "ReplicateScores",
+    "draw_patient_weights",
+    "replicate_scores",
+    "replicate_sums",
+]
 
 BLOCK_BYTES = 1 << 19  # weights of a block of replicates: they should stay in a core's own cache
 STEP = 64  # rows summed by one small matrix product
@@ -71,6 +77,28 @@ def draw_patient_weights(
         drawn = generator.integers(0, patients, size=patients)
         replicate[:] = np.bincount(drawn, minlength=patients)
     return weights.T
+
+
+def replicate_sums(
+    rows: NDArray[Any], patients: NDArray[np.intp], weights: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """Return the sum of `rows` in every replicate, shape (replicates, K).
+
+    Parameters
+    ----------
+    rows
+        Shape (n, K): whatever is counted per image, e.g. whether it is a true positive.
+    patients, weights
+        Codes (n,) below `len(weights)`, and what `draw_patient_weights` gave.
+    """
+    codes, replicates = weights.shape
+    matrix = csr_array((np.ones(len(rows)), (patients, np.arange(len(rows)))), (codes, len(rows)))
+    per_patient = matrix @ np.asarray(rows, dtype=np.float64)
+    sums = np.empty((replicates, rows.shape[1]))
+    for start in range(0, replicates, 64):  # few at a time: the weights are made wide for it
+        block = slice(start, start + 64)
+        sums[block] = weights[:, block].T.astype(np.float64) @ per_patient
+    return sums
 
 
 def replicate_scores(

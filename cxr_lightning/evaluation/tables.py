@@ -1,4 +1,4 @@
-"""The results as a table, a row per label plus macro and micro, and as flat names for MLflow."""
+"""The results as a table, a row per label plus their averages, and as flat names for MLflow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ from numpy.typing import NDArray
 from cxr_lightning.errors import DataError, bullet_list
 from cxr_lightning.evaluation.bootstrap import DISCRIMINATION, Interval, bootstrap_discrimination
 from cxr_lightning.evaluation.decisions import confusion_counts, micro_counts, rates
-from cxr_lightning.evaluation.discrimination import macro
+from cxr_lightning.evaluation.discrimination import macro, weighted
 from cxr_lightning.evaluation.predictions import arrays, labels_of, validate_predictions
 from cxr_lightning.evaluation.thresholds import Thresholds
 
-__all__ = ["MACRO", "MICRO", "flat_metrics", "format_table", "metric_label", "metrics_table"]
+__all__ = [
+    "AVERAGES",
+    "MACRO",
+    "MICRO",
+    "WEIGHTED",
+    "flat_metrics",
+    "format_table",
+    "metric_label",
+    "metrics_table",
+]
 
-MACRO, MICRO = "macro", "micro"
+MACRO, MICRO, WEIGHTED = AVERAGES = "macro", "micro", "weighted"
 AT_THRESHOLD = (
     "f1",
     "precision",
@@ -45,18 +54,20 @@ def metrics_table(
     Returns
     -------
     DataFrame
-        Index `label`: every label in its order, then `macro` and `micro`. Columns: `images` (known
-        entries), `positives`, `prevalence`; `auroc` and `average_precision`, each with `_low`,
-        `_high` (ends of the patient-bootstrap interval) and `_undefined` (replicates left out);
+        Index `label`: every label in its order, then `macro`, `micro` and `weighted`. Columns:
+        `images` (known entries), `positives`, `prevalence`; `auroc` and `average_precision`, each
+        with `_low`, `_high` (ends of the patient-bootstrap interval) and `_undefined` (replicates
+        left out);
         `threshold`, `threshold_fitted`; `f1`, `precision`, `sensitivity`, `specificity`,
         `accuracy`, `balanced_accuracy`, `mcc`; `labels_undefined`, for the macro row the number of
         labels without AUROC. NaN where undefined. A macro entry is the mean over the labels that
         define it (the counts: sums); micro takes all (image, label) pairs as one problem, each
-        called at its own label's threshold.
+        called at its own label's threshold; weighted is the macro mean with each label weighing its
+        positives.
     """
     table = validate_predictions(predictions)
     labels = labels_of(table)
-    if clash := [label for label in labels if label in (MACRO, MICRO)]:
+    if clash := [label for label in labels if label in AVERAGES]:
         raise DataError(
             f"A label may not be called {' or '.join(clash)}: the results table has a row of that "
             "name. Rename the label."
@@ -71,29 +82,30 @@ def metrics_table(
     at_threshold, pooled = rates(counts), rates(micro_counts(counts))
 
     columns: dict[str, Any] = {
-        "images": _with_totals(known, known.sum(), known.sum()),
-        "positives": _with_totals(positives, positives.sum(), positives.sum()),
+        "images": _with_averages(known, *[known.sum()] * 3),
+        "positives": _with_averages(positives, *[positives.sum()] * 3),
     }
-    prevalence = _share(positives, known)
-    columns["prevalence"] = _with_totals(
-        prevalence, macro(prevalence).value, _share(positives.sum(), known.sum())
-    )
+
+    def averaged(values: NDArray[Any], micro_value: Any) -> NDArray[Any]:
+        mean = weighted(values, positives)
+        return _with_averages(values, macro(values).value, micro_value, mean)
+
+    columns["prevalence"] = averaged(_share(positives, known), _share(positives.sum(), known.sum()))
     for name in DISCRIMINATION:
         columns |= _interval_columns(name, intervals)
-    columns["threshold"] = _with_totals(chosen.array, np.nan, np.nan)
-    columns["threshold_fitted"] = [*chosen.fitted, all(chosen.fitted), all(chosen.fitted)]
+    columns["threshold"] = _with_averages(chosen.array, *[np.nan] * 3)
+    columns["threshold_fitted"] = [*chosen.fitted, *[all(chosen.fitted)] * 3]
     for name in AT_THRESHOLD:
-        values = at_threshold[name]
-        columns[name] = _with_totals(values, macro(values).value, pooled[name])
+        columns[name] = averaged(at_threshold[name], pooled[name])
     undefined = np.isnan(intervals["auroc"].estimate).astype(np.int64)
-    columns["labels_undefined"] = _with_totals(undefined, undefined.sum(), 0)
-    return pd.DataFrame(columns, index=pd.Index([*labels, MACRO, MICRO], name="label"))
+    columns["labels_undefined"] = _with_averages(undefined, undefined.sum(), 0, undefined.sum())
+    return pd.DataFrame(columns, index=pd.Index([*labels, *AVERAGES], name="label"))
 
 
 def _interval_columns(name: str, intervals: dict[str, Interval]) -> dict[str, NDArray[Any]]:
-    parts = [intervals[key] for key in (name, f"{name}_{MACRO}", f"{name}_{MICRO}")]
+    parts = [intervals[key] for key in (name, *(f"{name}_{row}" for row in AVERAGES))]
     return {
-        f"{name}{suffix}": _with_totals(*(getattr(part, field) for part in parts))
+        f"{name}{suffix}": _with_averages(*(getattr(part, field) for part in parts))
         for suffix, field in (
             ("", "estimate"),
             ("_low", "low"),
@@ -103,8 +115,9 @@ def _interval_columns(name: str, intervals: dict[str, Interval]) -> dict[str, ND
     }
 
 
-def _with_totals(per_label: NDArray[Any], macro_value: Any, micro_value: Any) -> NDArray[Any]:
-    return np.concatenate([per_label, np.array([macro_value, micro_value], dtype=per_label.dtype)])
+def _with_averages(per_label: NDArray[Any], *averages: Any) -> NDArray[Any]:
+    """Put the values of the rows `AVERAGES` behind those of the labels."""
+    return np.concatenate([per_label, np.array(averages, dtype=per_label.dtype)])
 
 
 def _share(part: Any, whole: Any) -> NDArray[np.float64]:
@@ -117,7 +130,7 @@ def flat_metrics(table: pd.DataFrame, prefix: str = "test") -> dict[str, float |
 
     A label's value is `PREFIX/QUANTITY/LABEL` (`test/auroc/Effusion`, `test/auroc_low/Effusion`),
     so that MLflow shows one section per quantity, with the labels side by side; the summaries are
-    `PREFIX/QUANTITY_macro` and `PREFIX/QUANTITY_micro`, with `_low` and `_high` behind
+    `PREFIX/QUANTITY_macro`, `_micro` and `_weighted`, with `_low` and `_high` behind
     (`test/auroc_macro_low`), and `PREFIX/labels_undefined`, how many labels have no AUROC.
     Undefined is None. Characters that MLflow refuses in a label become `_`.
     """
@@ -126,10 +139,10 @@ def flat_metrics(table: pd.DataFrame, prefix: str = "test") -> dict[str, float |
         for name in table
         if name != "threshold_fitted" and not str(name).endswith("_undefined")
     ]
-    labels = [label for label in table.index if label not in (MACRO, MICRO)]
+    labels = [label for label in table.index if label not in AVERAGES]
     names = _metric_labels(labels)
     flat: dict[str, float | None] = {}
-    for row in (MACRO, MICRO):
+    for row in AVERAGES:
         for quantity in quantities:
             if quantity not in ("images", "positives", "threshold"):
                 base, end = _interval_end(quantity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_lightning.config.compose import compose, config_from_file, config_to_yaml
@@ -74,6 +74,7 @@ def test_paths_are_taken_as_they_are(path: str) -> None:
     assert compose(["data=nih", f"data.root={path}"]).data.root == Path(path)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 1.0))
 def test_numbers_survive(lr: float) -> None:
     assert compose([f"optim.lr={lr!r}"]).optim.lr == lr

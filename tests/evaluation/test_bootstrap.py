@@ -20,9 +20,15 @@ from cxr_lightning.evaluation.discrimination import (
     average_precision_per_label,
     macro,
     micro,
+    weighted,
 )
 from cxr_lightning.evaluation.predictions import arrays
-from cxr_lightning.evaluation.replicates import Problem, draw_patient_weights, replicate_scores
+from cxr_lightning.evaluation.replicates import (
+    Problem,
+    draw_patient_weights,
+    replicate_scores,
+    replicate_sums,
+)
 
 
 def rng() -> np.random.Generator:
@@ -94,6 +100,13 @@ def test_many_positives_many_blocks(decimals: int | None, make_table, monkeypatc
     np.testing.assert_array_equal(again.average_precision, fast.average_precision)
 
 
+def test_sums_of_replicates_by_hand() -> None:
+    # patient 0 has the rows 1 and 2, patient 1 the row 10; nothing of patient 2 is counted
+    weights = np.array([[1, 2, 0], [1, 0, 3], [1, 1, 0]], dtype=np.int16)
+    sums = replicate_sums(np.array([[1], [10], [2]]), np.array([0, 1, 0]), weights)
+    np.testing.assert_array_equal(sums, [[13], [6], [30]])
+
+
 def test_counts_beyond_float32_stay_exact() -> None:
     # one patient of 50 images, drawn 30,000 times each: sums pass 2**24 only in float64
     positive = np.arange(1200) % 3 == 0
@@ -118,7 +131,7 @@ def test_fast_path_equals_explicit_resampling(metric, table: pd.DataFrame) -> No
 
 
 @pytest.mark.parametrize("metric", [auroc_per_label, average_precision_per_label])
-def test_macro_and_micro_equal_explicit_resampling(metric, table: pd.DataFrame) -> None:
+def test_averages_equal_explicit_resampling(metric, table: pd.DataFrame) -> None:
     data = arrays(table)
     options = {"replicates": 40, "level": 0.95}
     found = bootstrap_discrimination(*data, **options, generator=rng())
@@ -126,6 +139,7 @@ def test_macro_and_micro_equal_explicit_resampling(metric, table: pd.DataFrame) 
     for key, function in (
         (f"{name}_macro", lambda t, s: macro(metric(t, s)).value),
         (f"{name}_micro", lambda t, s: micro(metric, t, s)),
+        (f"{name}_weighted", lambda t, s: weighted(metric(t, s), (t == 1).sum(axis=0))),
     ):
         slow = bootstrap_interval(function, *data, **options, generator=rng())
         for part in ("estimate", "low", "high"):

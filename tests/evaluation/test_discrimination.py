@@ -16,6 +16,7 @@ from cxr_lightning.evaluation.discrimination import (
     partial_auroc_per_label,
     sensitivity_at_specificity,
     specificity_at_sensitivity,
+    weighted,
 )
 
 METRICS = (auroc_per_label, average_precision_per_label)
@@ -148,6 +149,43 @@ def test_sensitivity_at_specificity_and_the_reverse() -> None:
         assert at_specificity == pytest.approx(tpr[1 - fpr >= level].max(), abs=1e-12)
         at_sensitivity = specificity_at_sensitivity(y_true, y_score, sensitivity=level)[0]
         assert at_sensitivity == pytest.approx((1 - fpr)[tpr >= level].max(), abs=1e-12)
+
+
+def test_operating_points_and_partial_area_by_hand() -> None:
+    # from the highest score down: positive, negative, positive, negative, negative
+    y_true = np.array([[1.0], [0.0], [1.0], [0.0], [0.0], [np.nan]])
+    y_score = np.array([[0.9], [0.8], [0.7], [0.6], [0.5], [0.95]])
+    # sensitivity 1/2 at specificity 1, and 1 at specificity 2/3; nothing is drawn between them
+    for specificity, expected in ((1.0, 0.5), (0.7, 0.5), (2 / 3, 1.0), (0.0, 1.0)):
+        found = sensitivity_at_specificity(y_true, y_score, specificity=specificity)
+        assert found[0] == expected
+    for sensitivity, expected in ((0.0, 1.0), (0.5, 1.0), (0.51, 2 / 3), (1.0, 2 / 3)):
+        found = specificity_at_sensitivity(y_true, y_score, sensitivity=sensitivity)
+        assert found[0] == pytest.approx(expected, abs=1e-15)
+    # up to a rate of 1/3 the curve is level at 1/2: area 1/6; chance has 1/18, perfect 1/3
+    found = partial_auroc_per_label(y_true, y_score, max_fpr=1 / 3)
+    assert found[0] == pytest.approx((1 + (1 / 6 - 1 / 18) / (1 / 3 - 1 / 18)) / 2)
+
+
+def test_weighted_by_hand_and_as_scikit_learn_does() -> None:
+    assert weighted([0.8, np.nan, 0.5], [30, 0, 10]) == pytest.approx((24 + 5) / 40)
+    np.testing.assert_allclose(
+        weighted([[0.8, 0.5], [np.nan, np.nan]], [[1, 3], [5, 5]]), [0.575, np.nan]
+    )
+    rng = np.random.default_rng(4)
+    y_true = (rng.random((500, 3)) < [0.3, 0.1, 0.05]).astype(float)
+    y_score = rng.normal(size=y_true.shape) + y_true
+    for metric, sklearn in PAIRS:
+        found = weighted(metric(y_true, y_score), y_true.sum(axis=0))
+        assert found == pytest.approx(sklearn(y_true, y_score, average="weighted"), abs=1e-12)
+
+
+@pytest.mark.parametrize("level", [-0.1, 95])
+def test_percentages_are_refused(level: float) -> None:
+    with pytest.raises(ValueError, match=f"specificity must lie between 0 and 1, given {level}"):
+        sensitivity_at_specificity([[1], [0]], [[1], [0]], specificity=level)
+    with pytest.raises(ValueError, match=f"sensitivity must lie between 0 and 1, given {level}"):
+        specificity_at_sensitivity([[1], [0]], [[1], [0]], sensitivity=level)
 
 
 def test_wrong_values_are_all_named() -> None:

@@ -27,7 +27,7 @@ def results(table, thresholds) -> pd.DataFrame:
     return metrics_table(table, thresholds, replicates=100, level=0.95, generator=generator)
 
 
-def test_rows_are_labels_then_macro_and_micro(results) -> None:
+def test_rows_are_labels_then_averages(results) -> None:
     assert [*results.index] == [
         "Effusion",
         "Mass",
@@ -36,6 +36,7 @@ def test_rows_are_labels_then_macro_and_micro(results) -> None:
         "No Finding",
         "macro",
         "micro",
+        "weighted",
     ]
 
 
@@ -83,6 +84,17 @@ def test_micro_takes_all_pairs(table, thresholds, results) -> None:
     assert micro["precision"] == pytest.approx(metrics.precision_score(y_true[known], called))
 
 
+def test_weighted_counts_labels_by_their_positives(table, thresholds, results) -> None:
+    defined = results.loc[["Effusion", "Mass", "Pleural_Thickening", "No Finding"]]
+    weighted = results.loc["weighted"]
+    for name in ("auroc", "average_precision", "f1", "sensitivity"):
+        expected = np.average(defined[name], weights=defined["positives"])
+        assert weighted[name] == pytest.approx(expected, abs=1e-12)
+    assert weighted["auroc_low"] < weighted["auroc"] < weighted["auroc_high"]
+    assert weighted["images"] == results.loc["macro", "images"]
+    assert weighted["labels_undefined"] == 1
+
+
 def test_thresholds_follow_names_not_positions(table, thresholds, results) -> None:
     shuffled = thresholds.select([*reversed(labels_of(table))])
     generator = np.random.default_rng(0)
@@ -105,6 +117,8 @@ def test_flat_names(results) -> None:
         "test/threshold/Pleural_Thickening",
         "test/images/Mass",
         "test/f1_micro",
+        "test/auroc_weighted",
+        "test/auroc_weighted_low",
         "test/average_precision_micro_low",
     ):
         assert isinstance(flat[name], float)

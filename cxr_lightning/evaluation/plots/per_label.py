@@ -26,12 +26,11 @@ from cxr_lightning.evaluation.plots.style import (
     BLUE,
     GREY,
     INK,
-    TEXT,
     TITLE,
     VERMILION,
     display_name,
     label_panels,
-    note,
+    say_why,
     with_interval,
 )
 
@@ -66,7 +65,7 @@ def roc_curves(
     for index, (axes, value) in enumerate(zip(panels, auroc_per_label(truth, score), strict=True)):
         curve = _curve(truth[:, index], score[:, index])
         if np.isnan(value):
-            _say_why(axes, truth[:, index])
+            say_why(axes, truth[:, index])
             continue
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
         fpr, tpr = curve.fp / curve.fp[-1], curve.tp / curve.tp[-1]
@@ -102,7 +101,7 @@ def precision_recall_curves(
     for index, (axes, value) in enumerate(zip(panels, values, strict=True)):
         curve = _curve(truth[:, index], score[:, index])
         if np.isnan(value):
-            _say_why(axes, truth[:, index])
+            say_why(axes, truth[:, index])
             continue
         prevalence = curve.tp[-1] / (curve.tp[-1] + curve.fp[-1])
         axes.axhline(prevalence, color=GREY, linewidth=0.8, linestyle="--")
@@ -179,7 +178,7 @@ def reliability_diagrams(
     for index, axes in enumerate(panels):
         curve = reliability_curve(truth[:, index], score[:, index], bins=bins)
         if np.isnan(errors[index]):
-            _say_why(axes, truth[:, index])
+            say_why(axes, truth[:, index])
             continue
         # rare findings crowd near 0: each panel is as wide as its own bins
         end = min(1.0, 1.05 * max(curve.mean_score.max(), curve.high.max()))
@@ -239,18 +238,3 @@ def _with_ends(value: float, interval: Interval | None, index: int) -> str:
     if interval is None:
         return with_interval(value, None, None)
     return with_interval(value, float(interval.low[index]), float(interval.high[index]))
-
-
-def _say_why(axes: Axes, y_true: Floats) -> None:
-    known = int((~np.isnan(y_true)).sum())
-    positives = int((y_true == 1).sum())
-    if not known:
-        reason = "no image\nhas this label known"
-    elif not positives:
-        reason = f"no positive\namong {known:,} images"
-    else:
-        reason = f"no negative\namong {known:,} images"
-    note(axes, f"undefined:\n{reason}")
-    axes.grid(False)
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(f"{axes.get_title()}\nnot defined", fontsize=TEXT + 1, color=INK)

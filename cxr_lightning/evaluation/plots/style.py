@@ -6,11 +6,15 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 __all__ = [
     "BLUE",
@@ -20,11 +24,14 @@ __all__ = [
     "ORANGE",
     "PALETTE",
     "VERMILION",
+    "Entry",
     "display_name",
+    "figure_legend",
     "label_panels",
     "new_figure",
     "note",
     "save_figure",
+    "say_why",
     "tidy",
     "with_interval",
 ]
@@ -42,6 +49,7 @@ PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 INK, GREY = "#222222", "#8A8A8A"
 PANEL = 2.35  # inches; a title of 24 characters fits above
 TITLE, TEXT = 9.5, 8.5  # points
+LineStyle = Literal["-", "--", "-.", ":", ""]
 
 
 def display_name(label: str) -> str:
@@ -84,6 +92,71 @@ def note(axes: Axes, text: str) -> None:
         fontsize=TEXT,
         color=INK,
         linespacing=1.4,
+    )
+
+
+def say_why(axes: Axes, y_true: NDArray[np.float64]) -> None:
+    """Say in a label's panel why nothing is drawn: which class its known images (n,) lack."""
+    known = int((~np.isnan(y_true)).sum())
+    positives = int((y_true == 1).sum())
+    if not known:
+        reason = "no image\nhas this label known"
+    elif not positives:
+        reason = f"no positive\namong {known:,} images"
+    else:
+        reason = f"no negative\namong {known:,} images"
+    note(axes, f"undefined:\n{reason}")
+    axes.grid(False)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(f"{axes.get_title()}\nnot defined", fontsize=TEXT + 1, color=INK)
+
+
+class Entry(NamedTuple):
+    """A line of a legend."""
+
+    name: str
+    colour: str
+    marker: str
+    line: LineStyle
+
+
+def figure_legend(figure: Figure, entries: Sequence[Entry]) -> None:
+    """Name what all panels share, in a strip that is added below them."""
+    longest = max(len(one.name) for one in entries)
+    # characters that fit, at about 12 an inch; a handle takes seven
+    columns = int(np.clip(figure.get_figwidth() * 12 / (longest + 7), 1, len(entries)))
+    strip = 0.1 + 0.2 * math.ceil(len(entries) / columns)
+    height = figure.get_figheight() + strip + 0.15
+    figure.set_figheight(height)
+    bottom = strip
+    if figure.get_supxlabel():  # the layout would leave it at the very bottom
+        below = (strip + 0.04) / height
+        figure.supxlabel(figure.get_supxlabel(), y=below, fontsize=TITLE, color=INK)
+        bottom += 0.24
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, bottom / height, 1, 1 - bottom / height))
+    handles = [
+        Line2D(
+            [],
+            [],
+            label=one.name,
+            color=one.colour,
+            marker=one.marker,
+            linestyle=one.line,
+            ms=4,
+            linewidth=1.4,
+        )
+        for one in entries
+    ]
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=columns,
+        fontsize=TITLE,
+        frameon=False,
+        labelcolor=INK,
+        borderaxespad=0.2,
     )
 
 
