@@ -15,16 +15,24 @@ from cxr_lightning.config.schema import Config
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import Cohort, split_counts
 from cxr_lightning.evaluation.bootstrap import Interval
+from cxr_lightning.evaluation.calibration_metrics import calibration_metrics
+from cxr_lightning.evaluation.calibrator_fits import fit_calibration
+from cxr_lightning.evaluation.calibrators import Calibration
 from cxr_lightning.evaluation.plots import (
+    calibration_curves,
     confusion_matrices,
     precision_recall_curves,
-    reliability_diagrams,
     roc_curves,
     save_figure,
     training_curves,
 )
-from cxr_lightning.evaluation.predictions import arrays, make_predictions, write_predictions
-from cxr_lightning.evaluation.tables import flat_metrics, format_table, metrics_table
+from cxr_lightning.evaluation.predictions import (
+    arrays,
+    logits_of,
+    make_predictions,
+    write_predictions,
+)
+from cxr_lightning.evaluation.tables import AVERAGES, flat_metrics, format_table, metrics_table
 from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
 from cxr_lightning.history import read_history
 from cxr_lightning.models.network import Network
@@ -74,8 +82,17 @@ def write_outcome(
             write_predictions(table, run.path / f"predictions_{split}.parquet"), "predictions"
         )
     y_true, y_score, _ = arrays(tables["val"])
+    names, evaluation = cohort.labels.names, config.evaluation
     thresholds = fit_thresholds(
-        y_true, y_score, cohort.labels.names, rule=config.evaluation.threshold
+        y_true,
+        y_score,
+        names,
+        rule=evaluation.threshold,
+        target=evaluation.threshold_target,
+        false_negative_cost=evaluation.false_negative_cost,
+    )
+    calibration = fit_calibration(
+        y_true, logits_of(tables["val"]), names, kind=evaluation.calibration
     )
     results = metrics_table(
         tables["test"],
@@ -84,17 +101,17 @@ def write_outcome(
         level=config.evaluation.level,
         generator=np.random.default_rng(config.seed),
     )
-    metrics = flat_metrics(results)
+    metrics = flat_metrics(results) | calibration_metrics(tables["test"], calibration)
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     tracker.log_artifact(run.write("metrics.json", text))
     tracker.log_artifact(run.write("results.csv", results.to_csv()))
     tracker.log_metrics({name: value for name, value in metrics.items() if value is not None})
     bundle = run.path / "bundle.safetensors"
-    save_bundle(bundle, network, _bundle_info(config, data, thresholds))
+    save_bundle(bundle, network, _bundle_info(config, data, thresholds, calibration))
     tracker.log_artifact(bundle)
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
-    _plots(config, record, tables["test"], thresholds, results)
+    _plots(config, record, tables["test"], thresholds, calibration, results)
     reporter.results(results, config.evaluation.level)
     if config.data.name == "phantom":
         reporter.say(SYNTHETIC, style="yellow")
@@ -109,7 +126,7 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
     chosen = ["n", "positive", "AUROC", "AP", "sensitivity", "specificity"]
     rows = [["label", *chosen], ["---"] * (len(chosen) + 1)]
     # MLflow folds a long description away: the summary comes first.
-    ordered = text.loc[["macro", "micro", *cohort.labels.names], chosen]
+    ordered = text.loc[[*AVERAGES, *cohort.labels.names], chosen]
     rows += [[str(label), *map(str, row)] for label, row in ordered.iterrows()]
     lines = [SYNTHETIC, ""] if config.data.name == "phantom" else []
     lines += [
@@ -127,6 +144,7 @@ def _plots(
     record: Record,
     test: pd.DataFrame,
     thresholds: Thresholds,
+    calibration: Calibration,
     results: pd.DataFrame,
 ) -> None:
     y_true, y_score, _ = arrays(test)
@@ -157,14 +175,21 @@ def _plots(
             thresholds=thresholds.array,
         ),
         "confusion": confusion_matrices(y_true, y_score, labels, thresholds=thresholds.array),
-        "reliability": reliability_diagrams(y_true, y_score, labels),
+        "reliability": calibration_curves(
+            y_true, y_score, calibration.apply(logits_of(test)), labels
+        ),
     }
     for name, figure in figures.items():
         path = save_figure(figure, record.run.path / "plots" / f"{name}.png")
         record.tracker.log_artifact(path, "plots")
 
 
-def _bundle_info(config: Config, data: ChestXrayDataModule, thresholds: Thresholds) -> BundleInfo:
+def _bundle_info(
+    config: Config,
+    data: ChestXrayDataModule,
+    thresholds: Thresholds,
+    calibration: Calibration,
+) -> BundleInfo:
     cohort = data.cohort
     counts = split_counts(cohort).loc[["images", "patients"]]
     return BundleInfo(
@@ -172,6 +197,7 @@ def _bundle_info(config: Config, data: ChestXrayDataModule, thresholds: Threshol
         model=config.model,
         image=config.data.image,
         thresholds=thresholds,
+        calibration=calibration.to_dict(),
         tabular=data.tabular,
         classes=config.loss.classes,
         provenance={

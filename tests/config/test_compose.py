@@ -107,6 +107,18 @@ def test_a_group_can_be_exchanged_in_a_resolved_configuration(tmp_path: Path) ->
 
 
 class TestMessages:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["evaluation.threshold=sensitivity"],
+            ["evaluation.threshold_target=0.9"],
+            ["evaluation.threshold=cost"],
+            ["evaluation.false_negative_cost=5", "evaluation.threshold=youden"],
+        ],
+    )
+    def test_a_threshold_rule_without_what_it_needs(self, words: list[str]) -> None:
+        assert "give both or neither" in message(*words)
+
     def test_unknown_choice(self) -> None:
         text = message("data=nhi")
         assert text.startswith("data=nhi: there is no such choice. Did you mean 'nih'?\n")

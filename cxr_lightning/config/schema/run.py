@@ -18,13 +18,37 @@ __all__ = ["Config", "EvaluationConfig", "RunConfig"]
 class EvaluationConfig(Section):
     """How the predictions table is turned into numbers at the end of a run."""
 
-    threshold: Literal["f1", "youden"] = Field(
-        "f1", description="What the threshold of each label maximises on validation."
+    threshold: Literal["f1", "youden", "sensitivity", "specificity", "cost"] = Field(
+        "f1",
+        description="What the threshold of each label maximises on validation; sensitivity and "
+        "specificity reach threshold_target; cost weighs misses by false_negative_cost.",
+    )
+    threshold_target: float | None = Field(
+        None, gt=0, le=1, description="Sensitivity or specificity to reach on validation."
+    )
+    false_negative_cost: float | None = Field(
+        None, gt=0, description="A missed finding in units of a false alarm."
+    )
+    calibration: Literal["none", "temperature", "platt", "isotonic"] = Field(
+        "platt", description="Map from logits to probabilities, fitted on validation per label."
     )
     replicates: int = Field(
         1000, ge=0, le=100_000, description="Patient-bootstrap replicates; 0: no intervals."
     )
     level: float = Field(0.95, gt=0, lt=1, description="Level of the confidence intervals.")
+
+    @model_validator(mode="after")
+    def _a_rule_has_what_it_needs(self) -> EvaluationConfig:
+        for field, rules in (
+            ("threshold_target", ("sensitivity", "specificity")),
+            ("false_negative_cost", ("cost",)),
+        ):
+            if (self.threshold in rules) != (getattr(self, field) is not None):
+                raise ValueError(
+                    f"{field} belongs to threshold={' or '.join(rules)}: give both or neither "
+                    f"(threshold is {self.threshold})"
+                )
+        return self
 
 
 class RunConfig(Section):
