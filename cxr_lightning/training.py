@@ -73,7 +73,7 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
     seed_everything(config.seed, verbose=False)
     resumed = find_run(config) if joined is None else None
     data = ChestXrayDataModule(config.data, config.augment, seed=config.seed)
-    if config.data.name == "phantom":
+    if config.data.synthetic:
         reporter.say(SYNTHETIC, style="yellow")
     cohort = data.prepare(progress=first)
     reporter.cohort(cohort, config.data.name)

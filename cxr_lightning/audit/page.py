@@ -82,7 +82,7 @@ def audit_page(audit: Audit, cache: ImageCache, config: DataConfig) -> str:
         "audit.html.j2",
         title=f"Audit of data={config.name}",
         data=config.name,
-        synthetic=config.name == "phantom" or str(config.root) == "phantom",
+        synthetic=config.synthetic,
         fingerprint=cohort.fingerprint,
         version=__version__,
         invalid=audit.invalid,

@@ -118,6 +118,11 @@ class DataConfig(Section):
     )
 
     @property
+    def synthetic(self) -> bool:
+        """Whether the images are phantoms, whatever the layout of their files."""
+        return self.name == "phantom" or str(self.root) == "phantom"
+
+    @property
     def policies(self) -> frozenset[str]:
         """The uncertainty policies in use."""
         chosen = self.uncertain

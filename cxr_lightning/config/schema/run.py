@@ -37,6 +37,10 @@ class EvaluationConfig(Section):
     )
     level: float = Field(0.95, gt=0, lt=1, description="Level of the confidence intervals.")
 
+    pictures: bool = Field(
+        True, description="Show example radiographs in the report, which MLflow keeps too."
+    )
+
     @model_validator(mode="after")
     def _a_rule_has_what_it_needs(self) -> EvaluationConfig:
         for field, rules in (

@@ -1,0 +1,1 @@
+"""From predictions to all that is said of a model: numbers, figures, a page."""

@@ -1,0 +1,309 @@
+"""The report: one page for a reader who was not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from cxr_lightning import __version__
+from cxr_lightning.audit.collect import table_one
+from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.evaluation.plots import display_name
+from cxr_lightning.evaluation.subgroups import Subgroups
+from cxr_lightning.evaluation.tables import AVERAGES, format_table
+from cxr_lightning.html import figure_svg, picture_png, render_page, table_html
+from cxr_lightning.report.assess import Assessment
+
+__all__ = ["Comparison", "ReportContext", "report_page"]
+
+Picture = Callable[[str, str], npt.NDArray[np.uint8] | None]
+"""From a sample id and a label to its picture, grey or in colour; None: there is none."""
+
+_PICTURE = 165  # CSS pixels
+_AT_THRESHOLD = ("threshold", "F1", "precision", "sensitivity", "specificity", "accuracy")
+_CAPTIONS = {
+    "roc": "Receiver operating characteristic. The dot is the threshold in use.",
+    "precision_recall": "Precision against recall. The broken line is the prevalence: what chance "
+    "gives.",
+    "confusion": "Calls at the thresholds against the truth.",
+    "reliability": "Observed share of positives against the predicted probability, in bins of "
+    "equally many images. On the diagonal, a probability can be taken at its word.",
+    "net_benefit": "Decision curves (Vickers and Elkin 2006): the benefit of acting on the model "
+    "at a threshold probability, in true positives per 100 images, against acting on all or none.",
+    "together": "How often labels come together, in the truth and in the calls.",
+    "curves": "Training.",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images: the table of `compare_models`, and its figure."""
+
+    names: tuple[str, str]
+    table: pd.DataFrame
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What the page says around the numbers.
+
+    Attributes
+    ----------
+    title
+        Of the page.
+    facts
+        Model card: what, on what, how trained; shown in order.
+    data
+        Name of the data set that was evaluated.
+    split
+        Which part of it.
+    cohort
+        Who was evaluated; None where only a predictions table is known.
+    synthetic
+        Whether the images are phantoms.
+    notes
+        What a reader must know before the numbers, e.g. labels that are not comparable.
+    configuration
+        YAML; empty: unknown.
+    picture, heat_map
+        Return the picture of an example, and the same with the evidence for a label over it.
+    curves
+        Training curves.
+    comparisons, others
+        Further models on the same images, and single rows of further assessments.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    data: str
+    split: str
+    cohort: Cohort | None = None
+    synthetic: bool = False
+    notes: Sequence[str] = ()
+    configuration: str = ""
+    picture: Picture | None = None
+    heat_map: Picture | None = None
+    curves: Figure | None = None
+    comparisons: Sequence[Comparison] = ()
+    others: pd.DataFrame | None = None
+    downloads: Mapping[str, str] = field(default_factory=dict)
+
+
+def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, Figure]) -> str:
+    """Return the report as one self-contained HTML page.
+
+    `figures` are those of :func:`~cxr_lightning.report.figures.assessment_figures`.
+    """
+    figures = dict(figures)
+    subgroups = [
+        (
+            _column_name(found.column),
+            figure_svg(figures.pop(f"subgroups_{found.column}"), alt=f"AUROC by {found.column}"),
+            table_html(_subgroup_table(found), index="group"),
+            _gap_words(found),
+        )
+        for found in one.subgroups
+    ]
+    results = format_table(one.results)
+    ranking = [name for name in results if name not in _AT_THRESHOLD]
+    marks = {AVERAGES[0]: "rule"}
+    return render_page(
+        "report.html.j2",
+        title=context.title,
+        version=__version__,
+        synthetic=context.synthetic,
+        facts=context.facts,
+        notes=context.notes,
+        data=context.data,
+        split=context.split,
+        level=f"{one.evaluation.level:.0%}",
+        replicates=one.evaluation.replicates,
+        headline=_headline(one),
+        results=table_html(results[ranking], index="label", marks=marks),
+        at_threshold=table_html(results[[*_AT_THRESHOLD]], index="label", marks=marks),
+        undefined=[
+            str(name)
+            for name, row in one.results.iterrows()
+            if name not in AVERAGES and np.isnan(row["auroc"])
+        ],
+        unfitted=[
+            name
+            for name, fitted in zip(one.thresholds.labels, one.thresholds.fitted, strict=True)
+            if not fitted
+        ],
+        points=table_html(_point_table(one.points), index="label", marks=marks),
+        calibration=table_html(_calibration_table(one), index="label", marks=marks),
+        calibration_kind=one.calibration.kind,
+        figures=[
+            (name, _CAPTIONS.get(name, ""), figure_svg(figure, alt=name.replace("_", " ")))
+            for name, figure in figures.items()
+        ],
+        curves=figure_svg(context.curves, alt="training curves") if context.curves else None,
+        subgroups=subgroups,
+        flow=context.cohort.flow if context.cohort else (),
+        table_one=table_html(table_one(context.cohort.table)) if context.cohort else None,
+        fingerprint=context.cohort.fingerprint if context.cohort else None,
+        examples=_examples(one, context),
+        comparisons=[
+            (
+                first,
+                second,
+                figure_svg(found.figure, alt=f"{second} against {first}"),
+                table_html(_comparison_table(found.table), index="label", marks={"macro": "rule"}),
+            )
+            for found in context.comparisons
+            for first, second in (found.names,)
+        ],
+        others=table_html(context.others, index="model") if context.others is not None else None,
+        configuration=context.configuration,
+        downloads=context.downloads,
+    )
+
+
+def _headline(one: Assessment) -> dict[str, str]:
+    macro = one.results.loc["macro"]
+
+    def number(name: str) -> str:
+        if np.isnan(macro[name]):
+            return "undefined"
+        text = f"{macro[name]:.3f}"
+        low, high = macro[f"{name}_low"], macro[f"{name}_high"]
+        return text if np.isnan(low) else f"{text} ({low:.3f} to {high:.3f})"
+
+    patients = one.predictions["patient_id"].nunique()
+    return {
+        "images": f"{len(one.predictions):,} of {patients:,} patients",
+        "macro AUROC": number("auroc"),
+        "macro average precision": number("average_precision"),
+    }
+
+
+def _text(value: Any, spec: str = ".3f") -> str:
+    return "–" if value is None or np.isnan(value) else format(value, spec)
+
+
+def _point_table(points: pd.DataFrame) -> pd.DataFrame:
+    names = {
+        "sensitivity_at_specificity": "sensitivity at 90% specificity",
+        "specificity_at_sensitivity": "specificity at 90% sensitivity",
+        "partial_auroc": "partial AUROC, false positives to 10%",
+    }
+    return points.rename(columns=names).map(_text)
+
+
+def _calibration_table(one: Assessment) -> pd.DataFrame:
+    prefix = next(iter(one.metrics)).split("/")[0]
+    rows = {}
+    for label in (*one.calibration.labels, "macro"):
+        end = "_macro" if label == "macro" else f"/{label}"
+        rows[label] = {
+            title: _text(one.metrics.get(f"{prefix}/{name}{end}"))
+            for title, name in (
+                ("Brier, uncalibrated", "brier_uncalibrated"),
+                ("Brier", "brier"),
+                ("calibration error, uncalibrated", "ece_uncalibrated"),
+                ("calibration error", "ece"),
+            )
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _column_name(column: str) -> str:
+    return {"age_years": "age in years", "view": "view position"}.get(column, column)
+
+
+def _subgroup_table(found: Subgroups) -> pd.DataFrame:
+    """Return the macro mean of each metric per group."""
+    groups = found.groups[found.groups["label"] == "macro"]
+    rows: dict[str, dict[str, str]] = {}
+    for row in groups.to_dict("records"):
+        cells = rows.setdefault(str(row["group"]), {"patients": f"{row['patients']:,.0f}"})
+        value = _text(row["value"])
+        if not np.isnan(row["low"]):
+            value += f" ({row['low']:.3f}–{row['high']:.3f})"
+        title = str(row["metric"]).replace("auroc", "AUROC").replace("_", " ")
+        cells[title] = "too few images" if row["reason"] else value
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _gap_words(found: Subgroups) -> str:
+    gaps = found.gaps[(found.gaps["label"] == "macro") & (found.gaps["metric"] == "auroc")]
+    if gaps.empty or np.isnan(gaps["gap"].iloc[0]):
+        return "The groups cannot be compared: too few images of each class in them."
+    gap = gaps.iloc[0]
+    words = (
+        f"Largest gap in macro AUROC: {gap['gap']:.3f}, {gap['highest']} above {gap['lowest']}; "
+        f"{found.level:.0%} interval of this difference {gap['difference_low']:.3f} to "
+        f"{gap['difference_high']:.3f}"
+    )
+    if np.isnan(gap["difference_low"]):
+        return words.split(";")[0] + "."
+    chance = gap["difference_low"] <= 0 <= gap["difference_high"]
+    return words + (", which chance alone could give." if chance else ".")
+
+
+def _comparison_table(table: pd.DataFrame) -> pd.DataFrame:
+    rows = {}
+    for label, row in table.iterrows():
+        low, high = row["auroc_difference_low"], row["auroc_difference_high"]
+        rows[str(label)] = {
+            "AUROC, first": _text(row["auroc_first"]),
+            "second": _text(row["auroc_second"]),
+            "difference": _text(row["auroc_difference"], "+.3f")
+            + ("" if np.isnan(low) else f" ({low:+.3f} to {high:+.3f})"),
+            "p": _text(row["auroc_difference_p_value"]),
+            "p, Holm": _text(row["auroc_difference_p_holm"]),
+            "p, DeLong": _text(row["delong_p_value"]),
+            "p, DeLong and Holm": _text(row["delong_p_holm"]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _examples(one: Assessment, context: ReportContext) -> list[tuple[str, Markup]]:
+    """Return a gallery per label: its surest calls, right and wrong."""
+    if context.picture is None:
+        return []
+    galleries = []
+    for label, part in one.examples.groupby("label", sort=False):
+        cells = []
+        for row in part.to_dict("records"):
+            cell = _example({str(key): value for key, value in row.items()}, str(label), context)
+            if cell is not None:
+                cells.append(cell)
+        if cells:
+            gallery = Markup('<div class="gallery">{}</div>').format(Markup("").join(cells))
+            galleries.append((display_name(str(label)), gallery))
+    return galleries
+
+
+def _example(row: dict[str, Any], label: str, context: ReportContext) -> Markup | None:
+    assert context.picture is not None  # checked by the caller
+    pixels = context.picture(row["sample_id"], label)
+    if pixels is None:
+        return None
+    shown = [picture_png(pixels, alt=row["sample_id"], width=_PICTURE)]
+    heat = context.heat_map(row["sample_id"], label) if context.heat_map else None
+    if heat is not None:
+        shown.append(picture_png(heat, alt=f"evidence for {label}", width=_PICTURE))
+    truth = row["true_labels"] or "none of the labels"
+    return Markup(
+        '<div style="width:{}px"><strong>{}</strong><div style="display:flex;gap:4px">{}</div>{}: '
+        '{:.1%} at a threshold of {:.1%}<br><span class="soft">truth: {}<br>{}</span></div>'
+    ).format(
+        len(shown) * _PICTURE + 4,
+        row["outcome"],
+        Markup("").join(shown),
+        display_name(label),
+        row["probability"],
+        row["threshold"],
+        truth,
+        row["sample_id"],
+    )
