@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
@@ -23,6 +24,7 @@ from cxr_lightning import __version__
 from cxr_lightning.config.schema import ImageConfig, ModelConfig
 from cxr_lightning.data.tabular import TabularEncoder
 from cxr_lightning.errors import DataError
+from cxr_lightning.evaluation.familiarity import Familiarity
 from cxr_lightning.evaluation.thresholds import Thresholds
 from cxr_lightning.models.network import Network, build_network
 
@@ -30,6 +32,7 @@ __all__ = ["Bundle", "BundleInfo", "load_bundle", "read_bundle_info", "save_bund
 
 FORMAT = 1
 _KEY = "cxr_lightning"
+_FAMILIARITY = "familiarity/"  # before the names of its tensors; no module's name holds a slash
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class BundleInfo:
         Parameters of a calibration per label; empty: probabilities are the logits' sigmoid.
     provenance
         Data set, fingerprint, split counts, seed, versions.
+    familiarity
+        Tells images that are unlike those of training; None where there were too few.
     """
 
     labels: tuple[str, ...]
@@ -62,6 +67,7 @@ class BundleInfo:
     classes: int = 1
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    familiarity: Familiarity | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +93,20 @@ def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
         "classes": info.classes,
         "calibration": dict(info.calibration),
         "provenance": dict(info.provenance),
+        "familiarity": info.familiarity.to_dict() if info.familiarity else None,
     }
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
+    if info.familiarity:
+        arrays = info.familiarity.arrays()
+        tensors |= {_FAMILIARITY + name: torch.from_numpy(array) for name, array in arrays.items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
+    # safetensors writes for the user alone; other files of a run follow the user's umask.
+    mask = os.umask(0)
+    os.umask(mask)
+    partial.chmod(0o666 & ~mask)
     os.replace(partial, path)
 
 
@@ -109,7 +123,12 @@ def read_bundle_info(path: Path) -> BundleInfo:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-        header = json.loads(text) if text else None
+            header = json.loads(text) if text else None
+            arrays = {
+                name.removeprefix(_FAMILIARITY): np.asarray(file.get_tensor(name))
+                for name in file.keys()  # noqa: SIM118  # not iterable
+                if name.startswith(_FAMILIARITY)
+            }
     except (SafetensorError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not a readable bundle: {error}") from None
     if header is None:
@@ -119,6 +138,7 @@ def read_bundle_info(path: Path) -> BundleInfo:
             f"{path}: written by cxr_lightning {header['version']} in bundle format "
             f"{header['format']}; this version reads formats up to {FORMAT}. Upgrade cxr_lightning."
         )
+    numbers = header.get("familiarity")
     try:
         return BundleInfo(
             labels=tuple(header["labels"]),
@@ -129,8 +149,9 @@ def read_bundle_info(path: Path) -> BundleInfo:
             classes=header["classes"],
             calibration=header["calibration"],
             provenance=header["provenance"],
+            familiarity=Familiarity.from_parts(numbers, arrays) if numbers else None,
         )
-    except (KeyError, ValidationError) as error:
+    except (KeyError, ValidationError, DataError) as error:
         raise DataError(f"{path}: its description is damaged: {error}") from None
 
 
@@ -153,7 +174,8 @@ def load_bundle(path: Path | str, *, device: str | torch.device = "cpu") -> Bund
     )
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not iterable
+            names = [name for name in file.keys() if not name.startswith(_FAMILIARITY)]  # noqa: SIM118  # not iterable
+            state = {name: file.get_tensor(name) for name in names}
         network.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
         raise DataError(f"{path}: the weights do not fit the network: {error}") from None

@@ -11,32 +11,29 @@ import pandas as pd
 
 from cxr_lightning import __version__
 from cxr_lightning.bundle import BundleInfo, save_bundle
+from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import Cohort, split_counts
-from cxr_lightning.evaluation.bootstrap import Interval
-from cxr_lightning.evaluation.calibration_metrics import calibration_metrics
 from cxr_lightning.evaluation.calibrator_fits import fit_calibration
 from cxr_lightning.evaluation.calibrators import Calibration
-from cxr_lightning.evaluation.plots import (
-    calibration_curves,
-    confusion_matrices,
-    precision_recall_curves,
-    roc_curves,
-    save_figure,
-    training_curves,
-)
+from cxr_lightning.evaluation.plots import save_figure, training_curves
 from cxr_lightning.evaluation.predictions import (
     arrays,
     logits_of,
     make_predictions,
     write_predictions,
 )
-from cxr_lightning.evaluation.tables import AVERAGES, flat_metrics, format_table, metrics_table
+from cxr_lightning.evaluation.tables import AVERAGES, format_table
 from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
+from cxr_lightning.hardware import place
 from cxr_lightning.history import read_history
+from cxr_lightning.inference.reference import describe_training_images
 from cxr_lightning.models.network import Network
 from cxr_lightning.record import Record
+from cxr_lightning.report.assess import Assessment, assess
+from cxr_lightning.report.figures import assessment_figures
+from cxr_lightning.report.page import Picture, ReportContext, report_page
 from cxr_lightning.terminal import SYNTHETIC, Reporter
 
 __all__ = ["SplitPredictions", "write_outcome"]
@@ -94,26 +91,27 @@ def write_outcome(
     calibration = fit_calibration(
         y_true, logits_of(tables["val"]), names, kind=evaluation.calibration
     )
-    results = metrics_table(
+    one = assess(
         tables["test"],
         thresholds,
-        replicates=config.evaluation.replicates,
-        level=config.evaluation.level,
-        generator=np.random.default_rng(config.seed),
+        calibration,
+        evaluation=evaluation,
+        seed=config.seed,
+        name=run.name,
     )
-    metrics = flat_metrics(results) | calibration_metrics(tables["test"], calibration)
+    results, metrics = one.results, one.metrics
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     tracker.log_artifact(run.write("metrics.json", text))
     tracker.log_artifact(run.write("results.csv", results.to_csv()))
     tracker.log_metrics({name: value for name, value in metrics.items() if value is not None})
     bundle = run.path / "bundle.safetensors"
-    save_bundle(bundle, network, _bundle_info(config, data, thresholds, calibration))
+    save_bundle(bundle, network, _bundle_info(config, data, network, thresholds, calibration))
     tracker.log_artifact(bundle)
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
-    _plots(config, record, tables["test"], thresholds, calibration, results)
+    _report(config, record, data, one)
     reporter.results(results, config.evaluation.level)
-    if config.data.name == "phantom":
+    if config.data.synthetic:
         reporter.say(SYNTHETIC, style="yellow")
     _farewell(config, record, reporter)
     return metrics
@@ -128,7 +126,7 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
     # MLflow folds a long description away: the summary comes first.
     ordered = text.loc[[*AVERAGES, *cohort.labels.names], chosen]
     rows += [[str(label), *map(str, row)] for label, row in ordered.iterrows()]
-    lines = [SYNTHETIC, ""] if config.data.name == "phantom" else []
+    lines = [SYNTHETIC, ""] if config.data.synthetic else []
     lines += [
         f"**{config.model.name}** on **{config.data.name}**, split: {config.data.split} "
         f"({counts['train']:,} / {counts['val']:,} / {counts['test']:,} images to train, validate, "
@@ -139,58 +137,60 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _plots(
-    config: Config,
-    record: Record,
-    test: pd.DataFrame,
-    thresholds: Thresholds,
-    calibration: Calibration,
-    results: pd.DataFrame,
-) -> None:
-    y_true, y_score, _ = arrays(test)
-    labels = thresholds.labels
-    history = pd.DataFrame(read_history(record.run))
-    per_label = results.loc[list(labels)]
-
-    def interval(metric: str) -> Interval:
-        return Interval(
-            estimate=per_label[metric].to_numpy(float),
-            low=per_label[f"{metric}_low"].to_numpy(float),
-            high=per_label[f"{metric}_high"].to_numpy(float),
-            undefined=per_label[f"{metric}_undefined"].to_numpy(int),
-            replicates=config.evaluation.replicates,
-            level=config.evaluation.level,
-        )
-
-    figures = {
-        "curves": training_curves(history, monitor=config.trainer.monitor),
-        "roc": roc_curves(
-            y_true, y_score, labels, interval=interval("auroc"), thresholds=thresholds.array
-        ),
-        "precision_recall": precision_recall_curves(
-            y_true,
-            y_score,
-            labels,
-            interval=interval("average_precision"),
-            thresholds=thresholds.array,
-        ),
-        "confusion": confusion_matrices(y_true, y_score, labels, thresholds=thresholds.array),
-        "reliability": calibration_curves(
-            y_true, y_score, calibration.apply(logits_of(test)), labels
-        ),
-    }
-    for name, figure in figures.items():
-        path = save_figure(figure, record.run.path / "plots" / f"{name}.png")
+def _report(config: Config, record: Record, data: ChestXrayDataModule, one: Assessment) -> None:
+    """Write the figures as files, and the page that shows them with all the rest."""
+    run, cohort = record.run, data.cohort
+    history = pd.DataFrame(read_history(run))
+    curves = training_curves(history, monitor=config.trainer.monitor)
+    figures = assessment_figures(one)
+    for name, figure in ({"curves": curves} | figures).items():
+        path = save_figure(figure, run.path / "plots" / f"{name}.png")
         record.tracker.log_artifact(path, "plots")
+        figure.set_layout_engine("none")  # laid out once, and shown in the page as it is
+    for subgroups in one.subgroups:
+        name = f"subgroups_{subgroups.column}.csv"
+        record.tracker.log_artifact(run.write(name, subgroups.groups.to_csv(index=False)))
+    images = split_counts(cohort).loc["images"]
+    context = ReportContext(
+        title=f"{config.model.name} on {config.data.name}",
+        facts={
+            "run": run.name,
+            "model": config.model.name,
+            "trained on": f"{images['train']:,} images; {images['val']:,} to validate",
+            "split": f"{config.data.split}, by patient",
+            "loss": config.loss.name,
+            "seed": str(config.seed),
+            "epochs": f"{len(history)}, the best by {config.trainer.monitor}",
+        },
+        data=config.data.name,
+        split="test",
+        cohort=cohort,
+        synthetic=config.data.synthetic,
+        configuration=config_to_yaml(config),
+        picture=_pictures(data) if config.evaluation.pictures else None,
+        curves=curves,
+    )
+    record.tracker.log_artifact(run.write("report.html", report_page(one, context, figures)))
+
+
+def _pictures(data: ChestXrayDataModule) -> Picture:
+    rows = pd.Series(np.arange(len(data.cohort.table)), index=data.cohort.table["sample_id"])
+
+    def picture(sample: str, label: str) -> np.ndarray:
+        return data.cache.read([int(data.cache.rows[rows[sample]])])[0]
+
+    return picture
 
 
 def _bundle_info(
     config: Config,
     data: ChestXrayDataModule,
+    network: Network,
     thresholds: Thresholds,
     calibration: Calibration,
 ) -> BundleInfo:
     cohort = data.cohort
+    device = "cuda" if place(config.trainer).accelerator == "gpu" else "cpu"
     counts = split_counts(cohort).loc[["images", "patients"]]
     return BundleInfo(
         labels=cohort.labels.names,
@@ -200,6 +200,7 @@ def _bundle_info(
         calibration=calibration.to_dict(),
         tabular=data.tabular,
         classes=config.loss.classes,
+        familiarity=describe_training_images(network, data, device=device),
         provenance={
             "data": config.data.name,
             "split": config.data.split,
@@ -214,7 +215,8 @@ def _bundle_info(
 def _farewell(config: Config, record: Record, reporter: Reporter) -> None:
     folder = record.run.path
     reporter.say(
-        f"everything is in {folder}: metrics.json, predictions, plots/, bundle.safetensors"
+        f"everything is in {folder}: report.html, metrics.json, predictions, plots/, "
+        "bundle.safetensors"
     )
     uri = config.run.tracking_uri
     if not uri.startswith("http"):

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data.images import UnreadableImage, read_image, resize_to_square
 
-__all__ = ["Job", "Outcome", "available_cpus", "content_hash", "decode_into_slots"]
+__all__ = ["DecodePool", "Job", "Outcome", "available_cpus", "content_hash", "decode_into_slots"]
 
 MODULE = "cxr_lightning.data.decode_pool"
 INLINE = 64  # up to so many pictures are decoded sooner than a child has started
@@ -89,7 +89,7 @@ def decode_into_slots(
                 yield _decode_one(job, file, image)
         return
     processes = min(processes or available_cpus(), -(-len(jobs) // (2 * AHEAD)))
-    pool = _Pool(jobs, [str(pixels), str(image.size), image.fit])
+    pool = DecodePool(jobs, [str(pixels), str(image.size), image.fit])
     yield from pool.run(processes)
 
 
@@ -109,7 +109,7 @@ def _decode_one(job: Job, file: IO[bytes], image: ImageConfig) -> Outcome:
     return Outcome(job.slot, height, width, content_hash(picture))
 
 
-class _Pool:
+class DecodePool:
     """Children, each with a thread that feeds it and collects its answers."""
 
     def __init__(self, jobs: Sequence[Job], arguments: list[str]) -> None:
@@ -132,12 +132,16 @@ class _Pool:
                     raise result
                 yield result
         finally:
-            with self.lock:
-                self.stopped = True
-                for child in self.children:
-                    child.kill()
-            for thread in threads:
-                thread.join()
+            self.stop(threads)
+
+    def stop(self, threads: Sequence[threading.Thread]) -> None:
+        """End the children at once, and wait for their threads."""
+        with self.lock:
+            self.stopped = True
+            for child in self.children:
+                child.kill()
+        for thread in threads:
+            thread.join()
 
     def _feed(self) -> None:
         pending: deque[Job] = deque()

@@ -1,0 +1,161 @@
+"""What `predict` does: read, compute, write, and say what became of every image."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cxr_lightning.bundle import BundleInfo
+from cxr_lightning.data.decode_stream import Decoded, decode_stream
+from cxr_lightning.inference.beside import BesideTable, wanted_columns
+from cxr_lightning.inference.options import SUFFIXES, PredictOptions, TableFormat
+from cxr_lightning.inference.predictor import FLAGS, Predictor, prediction_table
+from cxr_lightning.inference.runtimes import open_runtime
+from cxr_lightning.inference.sources import image_paths, open_ended
+from cxr_lightning.inference.writers import ErrorList, open_table
+
+__all__ = ["predict"]
+
+ERRORS = "errors.csv"
+
+
+def predict(
+    options: PredictOptions, *, stdin: TextIO | None = None, stdout: TextIO | None = None
+) -> int:
+    """Predict all images that `options` name; return how many could not be read.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Before anything is written; of an image, only its row is missing.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    info, compute = open_runtime(
+        options.bundle, runtime=options.runtime, network=options.network, device=options.device
+    )
+    predictor = Predictor(info, compute)
+    beside = BesideTable(info.tabular, options.table)
+    paths: Iterable[str] = image_paths(options.input, stdin or sys.stdin)
+    if not open_ended(options.input):
+        paths = list(paths)
+    _say_before(console, info, options)
+    errors = ErrorList((options.output.parent if options.output else Path()) / ERRORS)
+    counts: Counter[str] = Counter()
+    decoded = decode_stream(paths, info.image, processes=options.processes)
+    total = len(paths) if isinstance(paths, list) else None
+    with (
+        open_table(options.output, _format(options), stdout or sys.stdout) as write,
+        _progress(console) as bar,
+    ):
+        task = bar.add_task("Predicting", total=total)
+        for batch, seen in _batches(decoded, options.batch_size, errors):
+            if batch:
+                names = [one.path for one in batch]
+                pixels = np.stack([one.pixels for one in batch if one.pixels is not None])
+                predicted = predictor(pixels, beside.of(names))
+                table = prediction_table(predicted, info)
+                table.insert(0, "path", names)
+                write(table)
+                counts["images"] += len(batch)
+                counts.update(flag for flags in predicted.flags for flag in flags)
+            bar.advance(task, seen)
+    _say_after(console, counts, errors, beside, options)
+    return errors.count
+
+
+def _batches(
+    decoded: Iterator[Decoded], size: int, errors: ErrorList
+) -> Iterator[tuple[list[Decoded], int]]:
+    """Yield readable images in batches, and how many paths each took; list the others."""
+    batch: list[Decoded] = []
+    seen = 0
+    for one in decoded:
+        seen += 1
+        if one.pixels is None:
+            errors.add(one.path, str(one.reason))
+        else:
+            batch.append(one)
+        if len(batch) == size or seen == 4 * size:
+            yield batch, seen
+            batch, seen = [], 0
+    yield batch, seen
+
+
+def _format(options: PredictOptions) -> TableFormat:
+    named = SUFFIXES.get(options.output.suffix.lower()) if options.output else None
+    return options.format or named or "csv"
+
+
+def _say_before(console: Console, info: BundleInfo, options: PredictOptions) -> None:
+    if info.provenance.get("data") == "phantom":
+        console.print(
+            "This bundle was trained on synthetic radiographs: no number that it gives says "
+            "anything about patients.",
+            style="yellow",
+        )
+    if info.tabular.columns and options.table is None:
+        console.print(
+            f"This network takes {', '.join(wanted_columns(info.tabular)) or 'previous labels'} "
+            "beside the image; without table=FILE they count as missing for every image.",
+            style="yellow",
+        )
+    if info.familiarity is None:
+        console.print(
+            "This bundle does not describe its training images: images unlike them, and inverted "
+            "ones, are not flagged.",
+            style="yellow",
+        )
+
+
+def _say_after(
+    console: Console,
+    counts: Counter[str],
+    errors: ErrorList,
+    beside: BesideTable,
+    options: PredictOptions,
+) -> None:
+    where = f" in {options.output}" if options.output else ""
+    console.print(f"{_images(counts['images'])} predicted{where}")
+    flagged = [f"{counts[flag]:,} {flag}" for flag in FLAGS if counts[flag]]
+    if flagged:
+        console.print(f"flagged as unlike the training images: {', '.join(flagged)}")
+    if beside.without and options.table is not None:
+        console.print(
+            f"{_images(beside.without)} without a row in {options.table}: the inputs beside the "
+            "image count as missing",
+            style="yellow",
+        )
+    if errors.count:
+        console.print(
+            f"{_images(errors.count)} could not be read; see {errors.file}", style="bold red"
+        )
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
