@@ -20,6 +20,7 @@ __all__ = ["config_parser", "run_verb"]
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+RESUMABLE = "stopped; the same command with resume=auto continues where it stopped"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,8 +66,16 @@ def config_parser(verb: str, description: str, *, flags: str = "") -> argparse.A
     return parser
 
 
-def run_verb(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Run a verb and return its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+def run_verb(
+    main: Callable[[Sequence[str]], int],
+    argv: Sequence[str] | None = None,
+    *,
+    stopped: str = RESUMABLE,
+) -> int:
+    """Run a verb and return its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C.
+
+    `stopped` is what is said after Ctrl-C.
+    """
     try:
         return main(sys.argv[1:] if argv is None else argv)
     except UserError as error:
@@ -75,7 +84,5 @@ def run_verb(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = 
         )
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "stopped by Ctrl-C; the same command with resume=auto continues where it stopped"
-        )
+        Console(stderr=True, highlight=False).print(escape(stopped))
         return EXIT_INTERRUPTED

@@ -10,7 +10,7 @@ import torch
 from cxr_lightning.config.schema import TrainerConfig
 from cxr_lightning.errors import ConfigError
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 
 __all__ = ["Placement", "place"]
 

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cxr_lightning.runs import RunFolder
+from cxr_lightning.task import MultiLabelTask
 
 __all__ = ["History", "read_history"]
 
@@ -76,14 +77,18 @@ class History(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validation += time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: MultiLabelTask) -> None:  # type: ignore[override]
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         training = time.perf_counter() - self._started - self._validation
         epoch = trainer.current_epoch
         row = {
             "epoch": float(epoch),
-            **{name: float(value) for name, value in trainer.callback_metrics.items()},
+            **{
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if name in pl_module.measured
+            },
             **_learning_rates(trainer),
             "time/epoch_seconds": training + self._validation,
             "throughput/images_per_second": self._images / training,

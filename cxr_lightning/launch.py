@@ -22,7 +22,14 @@ import torch
 
 from cxr_lightning.errors import UserError
 
-__all__ = ["RUN_VARIABLE", "external_rank", "launched_run", "other_ranks", "started_externally"]
+__all__ = [
+    "RUN_VARIABLE",
+    "external_processes",
+    "external_rank",
+    "launched_run",
+    "other_ranks",
+    "started_externally",
+]
 
 RUN_VARIABLE = "CXR_LIGHTNING_RUN"
 
@@ -40,13 +47,22 @@ def external_rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
 
 
+def external_processes() -> int:
+    """Return how many processes of this run torchrun or SLURM started; 1 where neither did."""
+    env = os.environ
+    if RUN_VARIABLE in env:
+        return 1
+    if "LOCAL_RANK" in env and "WORLD_SIZE" in env:
+        return int(env["WORLD_SIZE"])
+    # An interactive shell inside an allocation is not a launch by srun.
+    if "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in (None, "bash", "interactive"):
+        return int(env["SLURM_NTASKS"])
+    return 1
+
+
 def started_externally() -> bool:
     """Return whether torchrun or SLURM started this process as one of several."""
-    env = os.environ
-    torchrun = "LOCAL_RANK" in env and "WORLD_SIZE" in env and RUN_VARIABLE not in env
-    # An interactive shell inside an allocation is not a launch by srun.
-    slurm = "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in (None, "bash", "interactive")
-    return torchrun or slurm
+    return external_processes() > 1
 
 
 @contextmanager

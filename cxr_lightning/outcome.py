@@ -107,6 +107,7 @@ def write_outcome(
     bundle = run.path / "bundle.safetensors"
     save_bundle(bundle, network, _bundle_info(config, data, network, thresholds, calibration))
     tracker.log_artifact(bundle)
+    tracker.log_model(bundle, register_as=config.run.register_as)
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
     _report(config, record, data, one)

@@ -44,6 +44,13 @@ def open_record(
             f"{resumed.state().fingerprint}, now {cohort.fingerprint}). Start a new run."
         )
     run = resumed or new_run(config)
+    with run.locked():
+        yield from _opened(config, cohort, placement, run)
+
+
+def _opened(
+    config: Config, cohort: Cohort, placement: Placement, run: RunFolder
+) -> Iterator[Record]:
     try:
         tracker = open_tracker(
             config.run.tracking_uri,
@@ -54,7 +61,7 @@ def open_record(
             run.state().mlflow_run_id or None,
         )
     except ConfigError:
-        if resumed is None:
+        if not run.resumed:
             run.discard()
         raise
     run.update(status="running", fingerprint=cohort.fingerprint, mlflow_run_id=tracker.run_id or "")

@@ -7,18 +7,31 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
+from filelock import FileLock, Timeout
+
 from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import ConfigError
 
-__all__ = ["RunFolder", "RunState", "Status", "configuration_hash", "find_run", "new_run"]
+__all__ = [
+    "RunFolder",
+    "RunState",
+    "Status",
+    "check_free",
+    "configuration_hash",
+    "find_run",
+    "new_run",
+]
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 _STATE = "run.json"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ class RunFolder:
 
     path: Path
     resumed: bool = False
+    created: bool = False
 
     @property
     def name(self) -> str:
@@ -70,7 +84,18 @@ class RunFolder:
         return file if file.is_file() else None
 
     def state(self) -> RunState:
-        return RunState(**json.loads((self.path / _STATE).read_text(encoding="utf-8")))
+        """Read the state.
+
+        Raises
+        ------
+        ConfigError
+            The folder holds no run, or a damaged one.
+        """
+        file = self.path / _STATE
+        try:
+            return RunState(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"{file}: not the state of a run: {error}") from None
 
     def update(self, **changes: Unpack[_Changes]) -> None:
         """Change fields of the state."""
@@ -85,8 +110,36 @@ class RunFolder:
         return file
 
     def discard(self) -> None:
-        """Remove the folder of a run that never began."""
-        shutil.rmtree(self.path)
+        """Remove a run that never began; the folder too, unless it was there before."""
+        if self.created:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            for name in (_STATE, _LOCK):
+                (self.path / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the run to this process.
+
+        Raises
+        ------
+        ConfigError
+            Another process is running it.
+        """
+        try:
+            with FileLock(self.path / _LOCK, timeout=0):
+                yield
+        except Timeout:
+            raise ConfigError(f"{self.path}: another process is running this run") from None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process holds the run now; the system lets go of one that was killed."""
+        try:
+            with FileLock(self.path / _LOCK, timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def _write_state(self, state: RunState) -> None:
         self.write(_STATE, json.dumps(asdict(state), indent=2) + "\n")
@@ -111,22 +164,59 @@ def new_run(config: Config) -> RunFolder:
     Raises
     ------
     ConfigError
-        `run.dir` or the folder of `run.name` holds something already.
+        See :func:`check_free`; or the folder cannot be made.
     """
-    path = config.run.dir or Path("runs") / _name(config)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    check_free(config)
+    try:
+        folder = _make_folder(config)
+        folder._write_state(RunState("running", configuration_hash(config)))
+    except OSError as error:
+        where = config.run.dir or "runs"
+        raise ConfigError(f"{where}: the run's folder cannot be made: {error.strerror}") from None
+    return folder
+
+
+def check_free(config: Config) -> None:
+    """Refuse the folder of a run that is not to be resumed, where it holds something already.
+
+    Raises
+    ------
+    ConfigError
+        `run.dir` or the folder of `run.name` is taken, or no name of a folder.
+    """
+    path = _chosen_folder(config)
+    if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(
             f"{path} exists and is not empty: choose another run.dir or run.name, or continue the "
             f"run in it with resume={path}"
         )
-    path.mkdir(parents=True, exist_ok=True)
-    folder = RunFolder(path)
-    folder._write_state(RunState("running", configuration_hash(config)))
-    return folder
+
+
+def _make_folder(config: Config) -> RunFolder:
+    path = _chosen_folder(config)
+    if path is not None:
+        created = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        return RunFolder(path, created=created)
+    model = config.model.name.replace("/", "-")
+    base = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{config.data.name}_{model}"
+    # Two runs of a script, or of a cluster, may start within the same second.
+    number = 1
+    while True:
+        folder = Path("runs") / (base if number == 1 else f"{base}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return RunFolder(folder, created=True)
 
 
 def find_run(config: Config) -> RunFolder | None:
     """Return the run that `resume` asks for: None for `never`, or where `auto` finds none.
+
+    `auto` takes the newest unfinished run of the same configuration that no process is running;
+    where `run.dir` or `run.name` says which, only that one.
 
     Raises
     ------
@@ -137,13 +227,9 @@ def find_run(config: Config) -> RunFolder | None:
         return None
     wanted = configuration_hash(config)
     if config.resume == "auto":
-        parent = config.run.dir.parent if config.run.dir else Path("runs")
-        found = [
-            file.parent
-            for file in parent.glob(f"*/{_STATE}")
-            if (state := RunFolder(file.parent).state()).status != "finished"
-            and state.configuration == wanted
-        ]
+        chosen = _chosen_folder(config)
+        files = Path("runs").glob(f"*/{_STATE}") if chosen is None else [chosen / _STATE]
+        found = [file.parent for file in files if file.is_file() and _resumable(file, wanted)]
         newest = max(found, key=lambda path: (path / _STATE).stat().st_mtime, default=None)
         return RunFolder(newest, resumed=True) if newest else None
     path = Path(config.resume)
@@ -152,7 +238,8 @@ def find_run(config: Config) -> RunFolder | None:
             f"resume={config.resume}: must be never, auto, or a run's folder; this folder has no "
             f"{_STATE}"
         )
-    state = RunFolder(path).state()
+    folder = RunFolder(path, resumed=True)
+    state = folder.state()
     if state.status == "finished":
         raise ConfigError(f"resume={path}: that run is finished; nothing is left to resume")
     if state.configuration != wanted:
@@ -160,21 +247,30 @@ def find_run(config: Config) -> RunFolder | None:
             f"resume={path}: that run has another configuration. Give its own with --config "
             f"{path / 'config.yaml'}"
         )
-    return RunFolder(path, resumed=True)
+    if folder.is_running:
+        raise ConfigError(f"resume={path}: another process is running that run")
+    return folder
 
 
-def _name(config: Config) -> str:
-    if config.run.name:
-        if not re.fullmatch(r"[\w.-]+", config.run.name):
-            raise ConfigError(
-                f"run.name={config.run.name!r}: letters, digits, '.', '_' and '-' only; it names a "
-                "folder"
-            )
-        return config.run.name
-    model = config.model.name.replace("/", "-")
-    base = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{config.data.name}_{model}"
-    # Two runs of a script may start within the same second.
-    taken = (
-        Path("runs") / f"{base}{suffix}" for suffix in ("", *(f"_{i}" for i in range(2, 1000)))
-    )
-    return next(path.name for path in taken if not path.exists())
+def _resumable(file: Path, wanted: str) -> bool:
+    folder = RunFolder(file.parent)
+    try:
+        state = folder.state()
+    except ConfigError:
+        return False  # not a run of ours, or one that was never begun
+    same = state.status != "finished" and state.configuration == wanted
+    return same and not folder.is_running
+
+
+def _chosen_folder(config: Config) -> Path | None:
+    """Return the folder that the configuration names; None: it names none."""
+    if config.run.dir is not None:
+        return config.run.dir
+    if config.run.name is None:
+        return None
+    if not re.fullmatch(r"[\w.-]+", config.run.name):
+        raise ConfigError(
+            f"run.name={config.run.name!r}: letters, digits, '.', '_' and '-' only; it names a "
+            "folder"
+        )
+    return Path("runs") / config.run.name

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from cxr_lightning.config.schema import ModelConfig, OptimConfig, TrainerConfig
 from cxr_lightning.data.dataset import Batch
+from cxr_lightning.errors import UserError
 from cxr_lightning.evaluation.discrimination import (
     auroc_per_label,
     average_precision_per_label,
@@ -47,7 +48,7 @@ class GatheredPredictions(Metric):
         """Add a batch: (batch,), (batch, labels) or (batch, labels, 3), (batch, labels)."""
         self.rows.append(rows)
         self.logits.append(logits.detach().float())
-        self.targets.append(targets)
+        self.targets.append(targets.float())
 
     def compute(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return rows (n,), logits and targets as arrays, rows ascending, distinct."""
@@ -75,7 +76,15 @@ class MultiLabelTask(LightningModule):
         Freezing, optimisation, and what chooses the best epoch.
     seed
         Seed of dropout and other randomness inside the network.
+
+    Attributes
+    ----------
+    measured
+        Names of what was measured in this epoch: `callback_metrics` also holds older values.
     """
+
+    tested: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """Rows (n,), logits and targets (n, labels) of the last test."""
 
     _loss_sum: torch.Tensor
     _loss_weight: torch.Tensor
@@ -103,6 +112,7 @@ class MultiLabelTask(LightningModule):
         self.predictions = GatheredPredictions()
         self.register_buffer("_loss_sum", torch.zeros(()), persistent=False)
         self.register_buffer("_loss_weight", torch.zeros(()), persistent=False)
+        self.measured: set[str] = set()
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self.releases_at = model.unfreeze_epoch
@@ -119,6 +129,7 @@ class MultiLabelTask(LightningModule):
     # -- training ------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
+        self.measured.clear()
         self._loss_sum.zero_()
         self._loss_weight.zero_()
         if self.releases_at is not None:
@@ -158,11 +169,15 @@ class MultiLabelTask(LightningModule):
                 total, weight = self._over_devices(total), self._over_devices(weight)
             mean = total / weight.clamp(min=1)
             self.log("train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
+            self.measured.add("train/loss")
 
     def on_train_epoch_end(self) -> None:
         # Advanced here, before the checkpoint of this epoch is written, so that it is in it.
+        # Lightning keeps the values of earlier epochs; only this epoch's count.
         value = self.trainer.callback_metrics.get(self.monitor)
-        if self._plateau is not None and value is not None and torch.isfinite(value):
+        if self._plateau is None or value is None or self.monitor not in self.measured:
+            return
+        if torch.isfinite(value):
             self._plateau.step(float(value))
 
     # -- evaluation ----------------------------------------------------------------------------
@@ -175,6 +190,12 @@ class MultiLabelTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         _, outputs, targets = self.predictions.compute()
+        if not np.isfinite(outputs).all():
+            raise UserError(
+                f"training diverged in epoch {self.current_epoch + 1}: the network's outputs are "
+                "not finite. Lower optim.lr, or set trainer.gradient_clip_val=1; the epochs before "
+                "it are in the run's checkpoints"
+            )
         logits = decision_logits(torch.from_numpy(outputs)).numpy()
         auroc = auroc_per_label(targets, logits)
         precision = average_precision_per_label(targets, logits)
@@ -184,14 +205,13 @@ class MultiLabelTask(LightningModule):
                 torch.from_numpy(outputs).to(device), torch.from_numpy(targets).to(device)
             )
         # Every device has gathered all predictions: the values are equal without a reduction.
-        self.log_dict(
-            {
-                "val/loss": loss,
-                "val/auroc_macro": macro(auroc).value,
-                "val/average_precision_macro": macro(precision).value,
-            },
-            sync_dist=False,
-        )
+        values = {
+            "val/loss": loss,
+            "val/auroc_macro": macro(auroc).value,
+            "val/average_precision_macro": macro(precision).value,
+        }
+        self.log_dict(values, sync_dist=False)
+        self.measured.update(values)
 
     def on_test_epoch_start(self) -> None:
         self.predictions.reset()
@@ -201,6 +221,11 @@ class MultiLabelTask(LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             logits = decision_logits(self(batch))
         self.predictions.update(batch["row"], logits, batch["target"])
+
+    def on_test_epoch_end(self) -> None:
+        # Now, while all devices are here: when a test is over Lightning moves everything to the
+        # CPU, from where GPUs cannot gather.
+        self.tested = self.predictions.compute()
 
     # -- optimisation --------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -74,6 +75,12 @@ class Reporter:
                 shown.add_section()
             shown.add_row(str(label), *map(str, values))
         self.console.print(shown)
+        unfitted = [name for name in table.index if not table["threshold_fitted"][name]]
+        if labels := [name for name in unfitted if not np.isnan(table["threshold"][name])]:
+            self.say(
+                f"*: validation holds one class only of {', '.join(labels)}; the threshold 0.5 "
+                "stands in."
+            )
         undefined = int(table["labels_undefined"]["macro"])
         if undefined:
             self.say(

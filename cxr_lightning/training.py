@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
 
 from cxr_lightning.config.schema import Config, SamplingConfig
 from cxr_lightning.data.base import ChestXrayDataModule
@@ -19,19 +15,23 @@ from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.hardware import Placement, place
 from cxr_lightning.history import History
 from cxr_lightning.launch import (
+    external_processes,
     external_rank,
     launched_run,
     other_ranks,
     started_externally,
 )
 from cxr_lightning.losses.base import build_loss
+from cxr_lightning.models.freezing import freeze_stages
 from cxr_lightning.models.network import build_network
 from cxr_lightning.models.weights import load_weights
 from cxr_lightning.outcome import SplitPredictions, write_outcome
 from cxr_lightning.record import Record, open_record
-from cxr_lightning.runs import RunFolder, find_run
+from cxr_lightning.runs import RunFolder, check_free, find_run
 from cxr_lightning.task import MultiLabelTask
 from cxr_lightning.terminal import SYNTHETIC, Reporter
+from cxr_lightning.tracking.address import parse_address
+from cxr_lightning.trainer import BEST, LAST, build_trainer, quiet_lightning
 
 __all__ = ["run_fit"]
 
@@ -56,35 +56,38 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
     ConfigError, DataError
         Before training starts, and before anything of the run has been written.
     """
-    _quiet_lightning()
+    quiet_lightning()
     joined = launched_run()
     first = joined is None and external_rank() == 0
     reporter = Reporter(silent=not first)
     placement = place(config.trainer)
-    if config.trainer.num_nodes > 1 and not started_externally():
-        raise ConfigError(
-            f"trainer.num_nodes={config.trainer.num_nodes}: several machines train together only "
-            "where torchrun or srun starts this command on each of them"
-        )
+    if joined is None:
+        _check_config(config, placement)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     elif placement.accelerator == "cpu" and placement.devices > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // placement.devices))
     seed_everything(config.seed, verbose=False)
-    resumed = find_run(config) if joined is None else None
+    resumed = find_run(config) if first else None
+    if config.resume == "auto" and resumed is None:
+        reporter.say("resume=auto: no unfinished run of this configuration; a new one starts")
     data = ChestXrayDataModule(config.data, config.augment, seed=config.seed)
     if config.data.synthetic:
         reporter.say(SYNTHETIC, style="yellow")
+    table = data.read()
+    reporter.cohort(table, config.data.name)
+    _check_labels(config, data)
     cohort = data.prepare(progress=first)
-    reporter.cohort(cohort, config.data.name)
+    if cohort is not table:
+        reporter.say("after leaving out what cannot be read:")
+        reporter.cohort(cohort, config.data.name)
+        _check_labels(config, data)
     if config.data.sampling != SamplingConfig():
         reporter.sampling(data.sampling())
-    _check_trainable(config, data, placement)
     task = _build_task(config, data, reporter)
     if not first:
-        # A further rank writes nothing. Where it was started from outside it knows the folder of a
-        # run that is resumed, and of a new one needs none: Lightning shares that of rank 0.
-        run = RunFolder(joined) if joined else resumed or RunFolder(Path("runs"))
+        # A further rank writes nothing; one that was started from outside is told the folder.
+        run = RunFolder(joined or Path("runs"))
         return _train(config, data, task, placement, run, None, reporter, callbacks)
     with open_record(config, cohort, placement, resumed) as record:
         reporter.say(f"run {record.run.name} in {record.run.path}")
@@ -94,19 +97,42 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
             return _train(config, data, task, placement, record.run, record, reporter, callbacks)
 
 
-def _check_trainable(config: Config, data: ChestXrayDataModule, placement: Placement) -> None:
+def _check_config(config: Config, placement: Placement) -> None:
+    """Refuse what needs no data to be known wrong: reading and decoding can take an hour."""
     processes = placement.devices * config.trainer.num_nodes
+    started = external_processes()
+    if started == 1 and config.trainer.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={config.trainer.num_nodes}: several machines train together only "
+            "where torchrun or srun starts this command on each of them"
+        )
+    if started not in (1, processes):
+        raise ConfigError(
+            f"torchrun or srun started {started} processes, but trainer.devices="
+            f"{placement.devices} x trainer.num_nodes={config.trainer.num_nodes} is {processes}: "
+            "make them equal"
+        )
     if config.data.batch_size % processes:
         raise ConfigError(
             f"data.batch_size={config.data.batch_size} cannot be shared evenly by {processes} "
             f"devices; use a multiple of {processes}"
         )
-    if config.loss.classes == 3 and "three_class" not in config.data.policies:
-        raise ConfigError(
-            f"loss={config.loss.name} learns uncertain labels as a class of their own; add "
-            "data.uncertain=three_class, or choose another loss"
-        )
+    parse_address(config.run.tracking_uri)
+    if config.resume == "never":
+        check_free(config)
+    if config.model.weights is not None and not config.model.weights.is_file():
+        raise ConfigError(f"model.weights={config.model.weights}: there is no such file")
+    build_trainer(config, placement, RunFolder(Path("runs")))
+    with torch.device("meta"):
+        # Shapes alone: a wrong name, option, size or stage shows without a single weight.
+        offline = config.model.model_copy(update={"pretrained": False})
+        network = build_network(offline, config.data.image, config.data.labels or ("label",))
+        freeze_stages(network, config.model.freeze)
+
+
+def _check_labels(config: Config, data: ChestXrayDataModule) -> None:
     counts = data.label_counts()
+    build_loss(config.loss, counts)
     one_class = (counts.positives == 0) | (counts.negatives == 0)
     missing = [name for name, one in zip(data.labels.names, one_class, strict=True) if one]
     if missing:
@@ -122,6 +148,13 @@ def _check_trainable(config: Config, data: ChestXrayDataModule, placement: Place
                 f"{config.trainer.monitor} is undefined. Use more patients, another "
                 "data.val_fraction, or trainer.monitor=val/loss."
             )
+    interval = config.trainer.lightning_options.get("val_check_interval")
+    batches = len(data.order()) // config.data.batch_size
+    if isinstance(interval, int) and interval > max(1, batches):
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: an epoch has {batches} batches; use fewer, or "
+            "a share of an epoch such as 0.5"
+        )
 
 
 def _build_task(config: Config, data: ChestXrayDataModule, reporter: Reporter) -> MultiLabelTask:
@@ -159,120 +192,45 @@ def _train(
     reporter: Reporter,
     callbacks: Sequence[Callback],
 ) -> dict[str, float | None]:
-    best, last = _checkpoints(config, run)
     history = [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
-    settings: dict[str, Any] = {
-        "gradient_clip_val": config.trainer.gradient_clip_val,
-        "accumulate_grad_batches": config.trainer.accumulate_grad_batches,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    trainer = Trainer(
-        accelerator=placement.accelerator,
-        devices=placement.devices,
-        num_nodes=config.trainer.num_nodes,
-        strategy=_strategy(config, placement),
-        precision=placement.precision,
-        max_epochs=config.trainer.max_epochs,
-        callbacks=[*history, *_callbacks(config), *callbacks, best, last],
-        logger=False,
-        use_distributed_sampler=False,
-        default_root_dir=run.path,
-        **(settings | config.trainer.lightning_options),
-    )
+    trainer = build_trainer(config, placement, run, [*history, *callbacks])
+    run = _agree(trainer, run)
     resumed = run.last_checkpoint
     if resumed is not None:
         reporter.say(f"continuing from {resumed}")
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
+        _load_best(task, run)
+        predictions = {
+            split: _predict(trainer, task, loader, split)
+            for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader()))
+        }
     except SystemExit:
         # Lightning turns Ctrl-C into a plain exit.
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    # Where an option of Lightning's kept validation from running, the last epoch stands in.
-    _load_best(task, Path(best.best_model_path or last.best_model_path))
-    predictions = {
-        split: _predict(trainer, task, loader, split)
-        for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader()))
-    }
     if record is None:
         return {}
     return write_outcome(config, record, data, task.network, predictions, reporter)
 
 
-def _strategy(config: Config, placement: Placement) -> Any:
-    processes = placement.devices * config.trainer.num_nodes
-    if processes == 1 and config.trainer.strategy == "auto":
-        return "auto"
-    backend = "nccl" if placement.accelerator == "gpu" else "gloo"
-    # Stages that are released later take no part in the first epochs.
-    unused = config.model.unfreeze_epoch is not None
-    return DDPStrategy(process_group_backend=backend, find_unused_parameters=unused)
+def _agree(trainer: Trainer, run: RunFolder) -> RunFolder:
+    """Return the folder that rank 0 chose, on every rank that torchrun or SLURM started."""
+    if not started_externally():
+        return run
+    trainer.strategy.setup_environment()
+    return RunFolder(Path(trainer.strategy.broadcast(str(run.path.absolute()))))
 
 
-def _checkpoints(config: Config, run: RunFolder) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Return what keeps the best epoch and what keeps the last one, in that order.
-
-    Both write once an epoch is complete in every respect, and the last one includes what the other
-    knows, so that a resumed run equals one that was not interrupted. (`save_last` would not do: it
-    only writes in epochs that were the best so far.)
-    """
-    best = ModelCheckpoint(
-        dirpath=run.checkpoints,
-        filename="best",
-        monitor=config.trainer.monitor,
-        mode="max" if config.trainer.higher_is_better else "min",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    last = ModelCheckpoint(
-        dirpath=run.checkpoints,
-        filename="last",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    return best, last
-
-
-def _callbacks(config: Config) -> Iterator[Callback]:
-    if config.optim.ema_decay is not None:
-        yield EMAWeightAveraging(decay=config.optim.ema_decay)
-    if config.trainer.patience is not None:
-        yield EarlyStopping(
-            monitor=config.trainer.monitor,
-            mode="max" if config.trainer.higher_is_better else "min",
-            patience=config.trainer.patience,
-            check_on_train_epoch_end=False,  # not every epoch need be validated
-        )
-
-
-def _load_best(task: MultiLabelTask, path: Path) -> None:
+def _load_best(task: MultiLabelTask, run: RunFolder) -> None:
+    """Load the best epoch; where no epoch was validated, the last one stands in."""
+    best, last = (run.checkpoints / f"{name}.ckpt" for name in (BEST, LAST))
+    path = best if best.is_file() else last
     state = torch.load(path, map_location=task.device, weights_only=True)["state_dict"]
     task.load_state_dict(state)
 
 
 def _predict(trainer: Trainer, task: MultiLabelTask, loader: Any, split: str) -> SplitPredictions:
     trainer.test(task, dataloaders=loader, verbose=False)
-    rows, logits, targets = task.predictions.compute()
-    return SplitPredictions(split, rows, logits, targets)
-
-
-def _quiet_lightning() -> None:
-    """Drop what Lightning says of itself where it does not apply here."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        # The cache is read in the training process on purpose; it outruns worker processes.
-        ".*does not have many workers.*",
-        # Fewer batches than the logging interval of a logger that is not used.
-        ".*smaller than the logging interval.*",
-        # The folder holds the checkpoints of the run that is being resumed.
-        ".*exists and is not empty.*",
-        # An epoch that is not validated has no score, and cannot be the best.
-        ".*could not find the monitored key.*",
-    ):
-        warnings.filterwarnings("ignore", message, UserWarning)
-    # Lightning 2.6 uses a name that torch 2.13 deprecates.
-    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+    return SplitPredictions(split, *task.tested)

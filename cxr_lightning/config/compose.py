@@ -10,23 +10,30 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from cxr_lightning.config.groups import GROUPS, choices, find_choice, search_path, shipped_conf
-from cxr_lightning.config.schema import Config
-from cxr_lightning.config.validate import validate_config
-from cxr_lightning.errors import ConfigError
+from cxr_lightning.config.messages import explain
+from cxr_lightning.config.schema import Config, DataConfig, Section
+from cxr_lightning.config.validate import section_class, validate_config
+from cxr_lightning.errors import ConfigError, bullet_list
 
 __all__ = [
     "add_config_arguments",
     "compose",
+    "compose_data",
     "config_from_dict",
     "config_from_file",
     "config_to_yaml",
     "parse_overrides",
 ]
+
+# What a bundle says of the data it takes, and a command line therefore may not.
+FROM_BUNDLE = ("data.image", "data.labels", "data.tabular")
+Options = TypeVar("Options", bound=Section)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +78,7 @@ def compose(
     ConfigError
         Everything that is wrong, at once.
     """
-    if config_dir is not None and not config_dir.is_dir():
-        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
-    folders = search_path(config_dir)
+    folders = _folders(config_dir)
     chosen, values = parse_overrides(overrides, folders)
     if config_file is None:
         raw = _compose_groups(chosen, config_dir)
@@ -88,6 +93,55 @@ def compose(
     for key, value in values.items():
         _set(raw, key, value)
     return validate_config(raw, origin | dict.fromkeys(values, "command line"))
+
+
+def compose_data(
+    overrides: Sequence[str], options: type[Options], *, config_dir: Path | None = None
+) -> tuple[Options, DataConfig]:
+    """Return what a verb that takes a bundle needs: its own options, and the data to work on.
+
+    `overrides` are ``data=choice``, ``data.key=value``, and ``key=value`` of the section `options`.
+    Everything that is wrong with them is raised at once, as a ConfigError.
+    """
+    chosen, values = parse_overrides(overrides, _folders(config_dir))
+    problems = [
+        f"{group}={name}: decided in training, and part of the bundle; choose only data here"
+        for group, name in chosen.items()
+        if group != "data"
+    ]
+    own: dict[str, Any] = {}
+    raw = _compose_groups({"data": chosen["data"]}, config_dir) if "data" in chosen else {}
+    if not raw:
+        problems.append("data: required, e.g. data=nih data.root=/data/nih, or data=phantom")
+    for key, value in values.items():
+        if any(f"{key}.".startswith(f"{one}.") for one in FROM_BUNDLE):
+            problems.append(f"{key}={value}: the bundle says this; it cannot be set here")
+        else:
+            _set(raw if key.startswith("data.") else own, key, value)
+    own_options = _section(options, own, (), values, problems)
+    config: DataConfig | None = None
+    if raw:
+        kind: Any = section_class("data", str(raw["data"].get("name")))
+        config = _section(kind, raw["data"], ("data",), values, problems)
+    if problems or own_options is None or config is None:
+        raise ConfigError(f"on the command line:\n{bullet_list(problems, limit=50)}")
+    return own_options, config
+
+
+def _folders(config_dir: Path | None) -> list[Path]:
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
+    return search_path(config_dir)
+
+
+def _section(
+    model: type[Options], raw: Any, prefix: tuple[str, ...], values: Any, problems: list[str]
+) -> Options | None:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems += explain(error, model, prefix, dict.fromkeys(values, "command line"))
+        return None
 
 
 def config_from_file(file: Path) -> Config:
@@ -133,7 +187,9 @@ def parse_overrides(
         try:
             key, value = _parse_word(word)
             if key not in GROUPS:
-                values[key] = value
+                # data=table: the section data.image is about pixels, and can be set beside it
+                short = key == "data.image" and isinstance(value, str)
+                values["data.image_column" if short else key] = value
             elif not isinstance(value, str):
                 raise ConfigError(f"{word}: {key} is a group; name one of its choices")
             elif key == "model" and value not in choices("model", folders):

@@ -111,10 +111,15 @@ def _unknown_trainer_options(config: Config) -> list[str]:
         "use_distributed_sampler",
         "enable_checkpointing",  # a run keeps its best and last epoch
         "fast_dev_run",
+        "limit_test_batches",  # a part of the test set is not the test set
+        "limit_predict_batches",
+        "plugins",
     }
     known = (set(inspect.signature(Trainer.__init__).parameters) - ours) | set(
         type(config.trainer).model_fields
     )
+    if given.get("limit_train_batches", 1) == 0:
+        return ["trainer.limit_train_batches=0: nothing would be trained"]
     return [
         f"trainer.{key}={value!r}: neither a field of trainer nor an option of Lightning's Trainer."
         f"{nearest(key, known)}"

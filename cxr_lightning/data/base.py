@@ -14,7 +14,7 @@ from cxr_lightning.config.schema import AugmentConfig, DataConfig
 from cxr_lightning.data.cache import ImageCache, open_cache
 from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out
 from cxr_lightning.data.dataset import Batch, RadiographDataset
-from cxr_lightning.data.order import EpochOrder, expected_positives, training_order
+from cxr_lightning.data.order import EpochOrder, expected_uses, training_order
 from cxr_lightning.data.sampler import BatchSampler
 from cxr_lightning.data.tabular import TabularEncoder, fit_tabular
 from cxr_lightning.data.targets import Targets, scored_targets, training_targets
@@ -41,8 +41,9 @@ def decode(cohort: Cohort, config: DataConfig, *, progress: bool) -> ImageCache:
 class ChestXrayDataModule(LightningDataModule):
     """Radiographs with labels, from any data set that has a `read_studies`.
 
-    Reading, splitting, auditing and caching are done by :meth:`prepare`, which the constructor does
-    not call: a module can be made, and its configuration checked, without touching a file.
+    Reading, splitting, auditing and caching are done by :meth:`read` and :meth:`prepare`, which the
+    constructor does not call: a module can be made, and its configuration checked, without touching
+    a file.
 
     Parameters
     ----------
@@ -52,7 +53,17 @@ class ChestXrayDataModule(LightningDataModule):
         Policy for training images.
     seed
         Seed of data order and augmentation.
+
+    Attributes
+    ----------
+    tabular
+        Makes the inputs beside the image, by statistics of the training part.
+    targets
+        What training aims at: the labels after the uncertainty policies.
     """
+
+    tabular: TabularEncoder
+    targets: Targets
 
     def __init__(self, config: DataConfig, augment: AugmentConfig, *, seed: int) -> None:
         super().__init__()
@@ -61,28 +72,44 @@ class ChestXrayDataModule(LightningDataModule):
         self.augmentation = Augmentation(augment, seed=seed)
         self._cohort: Cohort | None = None
         self._cache: ImageCache | None = None
-        self._targets: Targets | None = None
-        self._tabular: TabularEncoder | None = None
+
+    def read(self) -> Cohort:
+        """Read, split and check the table, once; no image is opened.
+
+        Raises
+        ------
+        ConfigError, DataError
+            Everything that is wrong with the tables or the configuration.
+        """
+        if self._cohort is None:
+            cohort = build_cohort(self.config)
+            self._refuse_leaks(audit_leakage(cohort.table))
+            self._use(cohort)
+        assert self._cohort is not None  # just set
+        return self._cohort
 
     def prepare(self, *, progress: bool = False) -> Cohort:
-        """Read the table, decode what the cache lacks, refuse or leave out bad images; once.
+        """Decode what the cache lacks, and refuse or leave out bad images; once.
 
         Raises
         ------
         ConfigError, DataError
             Before anything is trained.
         """
-        if self._cohort is None:
-            cohort = build_cohort(self.config)
-            self._refuse_leaks(audit_leakage(cohort.table))
+        cohort = self.read()
+        if self._cache is None:
             cache = decode(cohort, self.config, progress=progress)
             if cache.bad:
                 cohort, cache = self._without_bad(cohort, cache)
+                self._use(cohort)
             self._refuse_leaks(audit_leakage(cohort.table, cache.content_hash))
-            self._tabular = fit_tabular(cohort.table, self.config.tabular, cohort.labels)
-            self._targets = training_targets(cohort.table, cohort.labels, self.config)
-            self._cohort, self._cache = cohort, cache
-        return self._cohort
+            self._cache = cache
+        return cohort
+
+    def _use(self, cohort: Cohort) -> None:
+        self.tabular = fit_tabular(cohort.table, self.config.tabular, cohort.labels)
+        self.targets = training_targets(cohort.table, cohort.labels, self.config)
+        self._cohort = cohort
 
     def _refuse_leaks(self, leaks: LeakageReport) -> None:
         if not leaks.clean:
@@ -113,37 +140,29 @@ class ChestXrayDataModule(LightningDataModule):
     @property
     def cache(self) -> ImageCache:
         self.prepare()
-        assert self._cache is not None  # set together with the cohort
+        assert self._cache is not None  # set by it
         return self._cache
 
     @property
     def labels(self) -> LabelSpace:
-        return self.cohort.labels
-
-    @property
-    def targets(self) -> Targets:
-        """What training aims at: the labels after the uncertainty policies."""
-        self.prepare()
-        assert self._targets is not None  # set together with the cohort
-        return self._targets
-
-    @property
-    def tabular(self) -> TabularEncoder:
-        """Makes the inputs beside the image, by statistics of the training part."""
-        self.prepare()
-        assert self._tabular is not None  # set together with the cohort
-        return self._tabular
+        return self.read().labels
 
     def label_counts(self) -> LabelCounts:
-        """Return the label counts of the training images, for weights."""
-        positives, negatives = self.targets.counts(self.cohort.rows("train"))
+        """Return the label counts of an epoch of training, for weights.
+
+        Those of the sampler's draws, on average: rare labels that it balances are not balanced a
+        second time.
+        """
+        order = self.order()
+        positives, negatives = self.targets.counts(order.rows, expected_uses(order))
         return LabelCounts(torch.from_numpy(positives), torch.from_numpy(negatives))
 
     def order(self) -> EpochOrder:
         """Return which training images an epoch uses, in which order."""
-        rows = self.cohort.rows("train")
+        cohort = self.read()
+        rows = cohort.rows("train")
         return training_order(
-            self.cohort.table,
+            cohort.table,
             rows,
             self.targets.values[rows],
             self.labels,
@@ -154,11 +173,12 @@ class ChestXrayDataModule(LightningDataModule):
     def sampling(self) -> dict[str, float]:
         """Return how many images an epoch of training uses, and how many with each label."""
         order = self.order()
-        positives = expected_positives(order, self.targets.values[order.rows])
+        positives, _ = self.targets.counts(order.rows, expected_uses(order))
         named = zip(self.labels.names, positives.tolist(), strict=True)
         return {"images": float(len(order))} | dict(named)
 
     def train_dataloader(self) -> DataLoader[Batch]:
+        self.prepare()
         return self._loader(self.order(), self.targets, self.augmentation)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -12,7 +12,8 @@ from cxr_lightning.config.schema import SamplingConfig
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.labels import NO_FINDING, LabelSpace
 
-__all__ = ["EpochOrder", "expected_positives", "training_order"]
+__all__ = ["EpochOrder", "expected_uses", "training_order"]
+
 
 @dataclass(frozen=True)
 class EpochOrder:
@@ -111,19 +112,12 @@ def _rarity(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     return rarest
 
 
-def expected_positives(
-    order: EpochOrder, targets: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Return how many images of an epoch have each label, on average: shape (labels,).
-
-    `targets` are those of the order's rows, in their order.
-    """
-    present = (np.nan_to_num(targets) >= 0.5).astype(np.float64)
-    share = np.ones(len(present))
+def expected_uses(order: EpochOrder) -> npt.NDArray[np.float64]:
+    """Return how often an epoch uses each of the order's rows, on average: shape (n,)."""
+    uses = np.ones(len(order.rows))
     if order.thinned is not None and order.thinned.any():
-        share[order.thinned] = order.kept / order.thinned.sum()
+        uses[order.thinned] = order.kept / order.thinned.sum()
     if order.weights is not None:
-        share = share * order.weights
-        share = share * (len(order) / share.sum())
-    expected: npt.NDArray[np.float64] = share @ present
-    return expected
+        uses = uses * order.weights
+        uses = uses * (len(order) / uses.sum())
+    return uses

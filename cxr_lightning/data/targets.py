@@ -54,15 +54,24 @@ class Targets:
             targets[i, drawn[i]] = soft[drawn[i]]
         return targets
 
-    def counts(self, rows: npt.NDArray[np.int64]) -> tuple[np.ndarray, np.ndarray]:
+    def counts(
+        self, rows: npt.NDArray[np.int64], uses: npt.NDArray[np.float64]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return positives and negatives per label, float64; a soft target is part of both.
 
         What is drawn counts by the middle of its range; what is unknown or stays uncertain, not.
+
+        Parameters
+        ----------
+        rows, uses
+            Shape (n,): how often each row counts.
         """
         values = self.values[rows].astype(np.float64)
         middle = np.broadcast_to((self.low + self.high) / 2, values.shape)
         values = np.where(values == -1, middle, values)
-        return np.nansum(values, axis=0), np.nansum(1 - values, axis=0)
+        known = ~np.isnan(values)
+        positives = uses @ np.where(known, values, 0.0)
+        return positives, uses @ known - positives
 
 
 # Tells this stream from that of the augmentations, which has the same address.

@@ -46,10 +46,11 @@ def asymmetric_loss(
     margin
         Shift of the negatives' probability.
     """
-    tiny = 1e-8  # as in the authors' code: keeps the logarithm finite
+    # As in the authors' code: keeps the logarithm finite, and the gradient of an exponent below 1.
+    tiny = 1e-8
     p = logits.sigmoid()
-    shifted = (p - margin).clamp(min=0)
-    present = (1 - p) ** gamma_positive * p.clamp(min=tiny).log()
+    shifted = (p - margin).clamp(min=tiny)
+    present = (1 - p).clamp(min=tiny) ** gamma_positive * p.clamp(min=tiny).log()
     absent = shifted**gamma_negative * (1 - shifted).clamp(min=tiny).log()
     return masked_mean(-(targets * present + (1 - targets) * absent), known)
 

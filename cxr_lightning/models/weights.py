@@ -240,15 +240,20 @@ def _own_parts(tensors: Tensors) -> tuple[Tensors, Tensors]:
 
 
 def _load_rest(network: Network, rest: Tensors) -> list[str]:
-    """Load pooling and head of our own file, each where all of it fits, and say what was done."""
-    notes = []
-    for part in ("pool", "head"):
+    """Load what stands behind the backbone from our own file, each part where all of it fits.
+
+    A head is of no use behind a fusion that starts anew, so it then does as well.
+    """
+    notes: list[str] = []
+    for part in ("pool", "fusion", "head"):
         module: nn.Module = getattr(network, part)
         want = module.state_dict()
         have = {n.removeprefix(f"{part}."): t for n, t in rest.items() if n.startswith(f"{part}.")}
         if not want and not have:
             continue
-        if {n: t.shape for n, t in want.items()} == {n: t.shape for n, t in have.items()}:
+        if part == "head" and any(note.startswith("fusion") and "anew" in note for note in notes):
+            notes.append("head: starts anew behind the fusion")
+        elif {n: t.shape for n, t in want.items()} == {n: t.shape for n, t in have.items()}:
             module.load_state_dict(have)
             notes.append(f"{part}: loaded")
         elif not have:

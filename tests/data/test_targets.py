@@ -91,7 +91,7 @@ def test_draws_fill_their_range_evenly() -> None:
     ],
 )
 def test_counts_for_weights(policy: str, positives: list[float], negatives: list[float]) -> None:
-    counts = targets(uncertain=policy).counts(np.array([0, 1, 2]))
+    counts = targets(uncertain=policy).counts(np.array([0, 1, 2]), np.ones(3))
     np.testing.assert_allclose(counts, [positives, negatives], rtol=1e-6)
 
 

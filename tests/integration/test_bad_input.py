@@ -193,3 +193,30 @@ def test_bad_images_can_be_skipped_and_are_counted(
     words = overrides("run", f"data.root={copy}", "data.on_bad_image=skip", "trainer.max_epochs=1")
     assert run_verb(main, words) == 0
     assert "missing or unreadable image: 1 left out, 159 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trainer.limit_val_batches=abc", "Lightning refuses trainer.limit_val_batches=abc"),
+        ("trainer.profiler=foo", "Lightning refuses trainer.profiler=foo"),
+        ("trainer.max_time=abc", "Lightning refuses trainer.max_time=abc"),
+        ("trainer.limit_train_batches=0", "nothing would be trained"),
+        ("trainer.limit_test_batches=1", "neither a field of trainer nor an option"),
+        ("trainer.val_check_interval=500", "an epoch has 7 batches"),
+        ("model.unfreeze_epoch=3 model.freeze=backbone", "never comes"),
+        ("run.dir=/proc/nowhere", "the run's folder cannot be made"),
+        ("model.weights=/nowhere.pth", "there is no such file"),
+    ],
+)
+def test_values_that_cannot_be_used(refused: Callable[..., str], word: str, said: str) -> None:
+    assert said in " ".join(refused(*word.split()).split())
+
+
+def test_a_mistake_is_told_before_any_image_is_decoded(
+    refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("model=resnet1000", "model.freeze=nothing_like_it", "data.batch_size=33"):
+        extra = ["trainer=ddp_cpu"] if "batch" in word else []
+        refused(word, *extra)
+        assert "fingerprint" not in capsys.readouterr().out

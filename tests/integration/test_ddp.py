@@ -86,7 +86,9 @@ if joined is None:
     # The second rank runs this same script.
     popen = launch.subprocess.Popen
     own = [sys.executable, __file__]
-    launch.subprocess.Popen = lambda command, **options: popen(own, **options)
+    launch.subprocess.Popen = lambda command, **options: popen(
+        own if "cxr_lightning.rank" in command else command, **options
+    )
     training.run_fit(compose(sys.argv[1:]))
 else:
     training.run_fit(config_from_file(joined / "config.yaml"))

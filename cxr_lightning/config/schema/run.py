@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import ConfigDict, Field, InstanceOf, model_validator
 
 from cxr_lightning.config.schema.data import AugmentConfig, DataConfig
 from cxr_lightning.config.schema.model import ModelConfig
@@ -58,11 +58,19 @@ class EvaluationConfig(Section):
 class RunConfig(Section):
     """Where a run is kept and what it is called."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # run.name=2024
+
     name: str | None = Field(None, description="Name of the run; none: time, data and model.")
     dir: Path | None = Field(None, description="Folder of the run; none: runs/<name>.")
     experiment: str = Field("cxr_lightning", description="MLflow experiment.")
     tracking_uri: str = Field(
         "sqlite:///mlflow.db", description="MLflow's store: a database URL or a server's address."
+    )
+    register_as: str | None = Field(
+        None,
+        pattern=r"^[^/:]+$",
+        description="Name in MLflow's model registry under which the finished model becomes a new "
+        "version; none: it is logged only.",
     )
     tags: dict[str, str] = Field(default_factory=dict, description="MLflow tags of the run.")
 
@@ -89,8 +97,19 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _a_class_of_its_own_needs_its_loss(self) -> Config:
-        if "three_class" in self.data.policies and self.loss.classes != 3:
+        if ("three_class" in self.data.policies) != (self.loss.classes == 3):
             raise ValueError(
-                f"data.uncertain=three_class needs loss=three_class; it is {self.loss.name}"
+                "data.uncertain=three_class and loss=three_class go together; one of them is "
+                "missing"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _release_comes_before_the_end(self) -> Config:
+        release = self.model.unfreeze_epoch
+        if release is not None and release >= self.trainer.max_epochs:
+            raise ValueError(
+                f"model.unfreeze_epoch={release} never comes: trainer.max_epochs is "
+                f"{self.trainer.max_epochs} and epochs count from 0"
             )
         return self

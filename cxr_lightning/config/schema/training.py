@@ -39,7 +39,7 @@ class OptimConfig(Section):
         "cosine", description="How the learning rate changes."
     )
     warmup_epochs: float = Field(
-        0.0, ge=0, description="Epochs (or part of one) of linear warm-up before cosine."
+        0.0, ge=0, description="Epochs (or part of one) of linear warm-up (cosine only)."
     )
     min_lr_factor: float = Field(
         0.01, ge=0, lt=1, description="Lowest learning rate as a multiple of lr (cosine, plateau)."
@@ -67,7 +67,7 @@ class TrainerConfig(BaseModel):
     )
     num_nodes: int = Field(1, ge=1, description="Machines that train together.")
     strategy: Literal["auto", "ddp"] = Field("auto", description="auto: ddp where devices > 1.")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = Field(
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         "auto", description="auto: bf16-mixed where the hardware has it, else 32-true."
     )
     channels_last: bool = Field(True, description="Memory layout that convolutions run faster in.")
@@ -75,7 +75,7 @@ class TrainerConfig(BaseModel):
         None, ge=0, description="Largest norm of the gradient; none: not clipped."
     )
     accumulate_grad_batches: int = Field(
-        1, ge=1, description="Batches whose gradients are summed for one step."
+        1, ge=1, description="Batches whose gradients are averaged for one step."
     )
     monitor: Literal["val/auroc_macro", "val/average_precision_macro", "val/loss"] = Field(
         "val/auroc_macro", description="What chooses the best epoch, early stopping and plateau."
