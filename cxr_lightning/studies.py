@@ -241,7 +241,10 @@ class LeakageReport:
                 f"{bullet_list(self.patients)}"
             )
         if self.duplicates:
-            groups = [" = ".join(group) for group in self.duplicates]
+            groups = [
+                " = ".join(group[:6]) + (f" and {len(group) - 6:,} more" if len(group) > 6 else "")
+                for group in self.duplicates
+            ]
             parts.append(
                 f"{len(self.duplicates):,} picture(s) with identical pixels in more than one split:"
                 f"\n{bullet_list(groups)}"

@@ -60,6 +60,7 @@ def compose(
     *,
     config_file: Path | None = None,
     config_dir: Path | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> Config:
     """Return the configuration that `overrides` describe.
 
@@ -72,6 +73,8 @@ def compose(
         A resolved ``config.yaml`` to start from instead of the defaults.
     config_dir
         Folder with groups of the user's own, which come before the shipped ones.
+    origin
+        Where keys among `overrides` come from, for the messages; the command line, if not said.
 
     Raises
     ------
@@ -82,17 +85,18 @@ def compose(
     chosen, values = parse_overrides(overrides, folders)
     if config_file is None:
         raw = _compose_groups(chosen, config_dir)
-        origin = {group: f"conf/{group}/{name}.yaml" for group, name in chosen.items()}
+        files = {group: f"conf/{group}/{name}.yaml" for group, name in chosen.items()}
     else:
         raw = _read_yaml(config_file)
-        origin = {group: str(config_file) for group in raw}
+        files = {group: str(config_file) for group in raw}
         if "experiment" in chosen:
             raise ConfigError("experiment=... starts from the defaults: it cannot follow --config")
         fresh = _compose_groups(chosen, config_dir) if chosen else {}
         raw |= {group: fresh[group] for group in chosen}
     for key, value in values.items():
         _set(raw, key, value)
-    return validate_config(raw, origin | dict.fromkeys(values, "command line"))
+    given = dict.fromkeys(values, "command line")
+    return validate_config(raw, {**files, **given, **(origin or {})})
 
 
 def compose_data(

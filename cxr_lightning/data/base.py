@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
@@ -102,6 +103,9 @@ class ChestXrayDataModule(LightningDataModule):
             if cache.bad:
                 cohort, cache = self._without_bad(cohort, cache)
                 self._use(cohort)
+            if self.config.on_duplicate == "skip":
+                cohort, cache = _without_duplicates(cohort, cache)
+                self._use(cohort)
             self._refuse_leaks(audit_leakage(cohort.table, cache.content_hash))
             self._cache = cache
         return cohort
@@ -113,7 +117,13 @@ class ChestXrayDataModule(LightningDataModule):
 
     def _refuse_leaks(self, leaks: LeakageReport) -> None:
         if not leaks.clean:
-            raise DataError(f"data={self.config.name}: {leaks.describe()}")
+            remedy = (
+                "\nLeave copies out with data.on_duplicate=skip, or look at them first with "
+                "python -m cxr_lightning.prepare."
+                if leaks.duplicates
+                else ""
+            )
+            raise DataError(f"data={self.config.name}: {leaks.describe()}{remedy}")
 
     def _without_bad(self, cohort: Cohort, cache: ImageCache) -> tuple[Cohort, ImageCache]:
         reasons = [f"{path}: {reason}" for path, reason in cache.bad]
@@ -123,15 +133,7 @@ class ChestXrayDataModule(LightningDataModule):
                 f"{bullet_list(reasons, limit=50)}\n"
                 "Restore them, or leave them out with data.on_bad_image=skip."
             )
-        good = cache.rows >= 0
-        kept = replace(
-            cache,
-            rows=cache.rows[good],
-            content_hash=cache.content_hash[good],
-            source_shape=cache.source_shape[good],
-            bad=(),
-        )
-        return leave_out(cohort, ~good, "missing or unreadable image"), kept
+        return _without(cohort, cache, cache.rows < 0, "missing or unreadable image")
 
     @property
     def cohort(self) -> Cohort:
@@ -221,3 +223,26 @@ class ChestXrayDataModule(LightningDataModule):
             persistent_workers=self.config.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _without(
+    cohort: Cohort, cache: ImageCache, bad: npt.NDArray[np.bool_], reason: str
+) -> tuple[Cohort, ImageCache]:
+    kept = replace(
+        cache,
+        rows=cache.rows[~bad],
+        content_hash=cache.content_hash[~bad],
+        source_shape=cache.source_shape[~bad],
+        bad=(),
+    )
+    return leave_out(cohort, bad, reason), kept
+
+
+def _without_duplicates(cohort: Cohort, cache: ImageCache) -> tuple[Cohort, ImageCache]:
+    """Leave out what is also in a later split: the test set stays as it is."""
+    place = cohort.table["split"].map({"train": 0, "val": 1, "test": 2}).to_numpy(np.int64)
+    last = pd.Series(place).groupby(cache.content_hash).transform("max").to_numpy(np.int64)
+    bad = place < last
+    if not bad.any():
+        return cohort, cache
+    return _without(cohort, cache, bad, "identical pixels in a later split")

@@ -133,8 +133,14 @@ def _draw(studies: pd.DataFrame, patients: np.ndarray, count: int, seed: int) ->
     generator = np.random.default_rng(seed)
     lists = studies.groupby("patient_id", sort=True)["split"].first().to_numpy()
     names, sizes = np.unique(lists, return_counts=True)
-    # Each published list keeps its share of patients, and at least one.
-    shares = np.maximum(1, np.round(count * sizes / sizes.sum())).astype(int)
+    # Each published list keeps its share of patients, and at least one; what rounding leaves goes
+    # to the largest remainders.
+    exact = count * sizes / sizes.sum()
+    shares = np.maximum(1, np.floor(exact).astype(int))
+    for place in np.argsort(shares - exact, kind="stable")[: max(0, count - shares.sum())]:
+        shares[place] += 1
+    while shares.sum() > count:
+        shares[shares.argmax()] -= 1
     drawn = [
         generator.permutation(patients[lists == name])[:share]
         for name, share in zip(names, shares, strict=True)

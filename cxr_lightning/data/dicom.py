@@ -3,6 +3,11 @@
 The steps and their order are those of PS3.4 annex N.2 (the grayscale transformation sequence):
 stored value -> modality LUT or rescale -> VOI LUT or window -> MONOCHROME1 inversion. They act on
 single values, so they are computed once for every possible stored value and applied as a table.
+
+The table is applied to the whole picture, which is resized afterwards. The other order is exact
+only where no pixel is clipped by the window: beside the black shutter of a collimator, averaging
+before a narrow window is off by up to 255 grey values. It would save the 2 ms that the table takes
+for a picture of 3056 x 2544 pixels of 12 bits, and cost 5 ms for a hash that recognises copies.
 """
 
 from __future__ import annotations
@@ -10,11 +15,12 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
@@ -29,7 +35,7 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
 )
 
-from cxr_lightning.data.dicom_display import display_values, padding_value
+from cxr_lightning.data.dicom_display import Voi, display_values, padding_value
 from cxr_lightning.data.images import spread_to_uint8, to_grey
 from cxr_lightning.data.unreadable import UnreadableImage
 
@@ -39,7 +45,7 @@ END_OF_IMAGE = b"\xff\xd9"
 JPEG_FAMILY = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
 
 
-def read_dicom(source: Path | str | BinaryIO) -> NDArray[np.uint8]:
+def read_dicom(source: Path | str | BinaryIO, *, voi: Voi = "lut") -> NDArray[np.uint8]:
     """Read a single-frame DICOM file as a contiguous uint8 array of shape (Rows, Columns).
 
     See :func:`dicom_to_grey` for what is done to the pixels.
@@ -58,19 +64,24 @@ def read_dicom(source: Path | str | BinaryIO) -> NDArray[np.uint8]:
                 raise UnreadableImage(f"cannot be read ({error.strerror or error})") from error
             except Exception as error:  # pydicom documents no common base of its parser's errors
                 raise UnreadableImage(f"damaged DICOM: {_brief(error)}") from error
-            return dicom_to_grey(dataset)
+            try:
+                return dicom_to_grey(dataset, voi=voi)
+            except UnreadableImage:
+                raise
+            except Exception as error:  # an element with a value that the standard does not allow
+                raise UnreadableImage(f"damaged DICOM: {_brief(error)}") from error
     except UnreadableImage as error:
         raise UnreadableImage(error.reason, path, error.passing) from error
 
 
-def dicom_to_grey(dataset: Dataset) -> NDArray[np.uint8]:
+def dicom_to_grey(dataset: Dataset, *, voi: Voi = "lut") -> NDArray[np.uint8]:
     """Turn the pixels of a dataset into what a viewer shows first; the dataset is not changed.
 
     - Bits above Bits Stored (overlays, garbage) are ignored; signed pixels keep their sign.
     - Modality LUT or rescale, then the first VOI LUT, else the first usable window (LINEAR,
       LINEAR_EXACT or SIGMOID, PS3.3 C.11.2), else the range of the pixels without their padding
-      value. Pixels of at most 8 bits without either keep their whole range instead, so that 8-bit
-      pictures come out unchanged.
+      value; `voi` puts the window first, or takes the range in any case. Pixels of at most 8 bits
+      keep their whole range instead, so that 8-bit pictures come out unchanged.
     - MONOCHROME1 is inverted last. Pixels that equal the padding value are black.
     - Colour (secondary captures) becomes Rec. 601 luma, without modality or VOI steps.
 
@@ -87,20 +98,38 @@ def dicom_to_grey(dataset: Dataset) -> NDArray[np.uint8]:
         if pixels.dtype != np.uint8:
             pixels = spread_to_uint8(pixels, 0, 2**dataset.BitsStored - 1)
         return to_grey(pixels)
-    bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
-    stored = _stored_values(pixels, bits, int(dataset.BitsAllocated), signed)
+    bits, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    signed = bool(dataset.PixelRepresentation)
     padding = padding_value(dataset, bits, signed)
-    display = display_values(dataset, stored, padding)
-    if bits <= 16:
-        lowest = -(2 ** (bits - 1)) if signed else 0
-        grey = display(np.arange(lowest, lowest + 2**bits))[stored.astype(np.int32) - lowest]
-    else:
-        grey = display(stored)
-    if interpretation == "MONOCHROME1":
-        grey = 255 - grey
-    if padding is not None:
-        grey[stored == padding] = 0
-    return np.ascontiguousarray(grey)
+
+    def shown(stored: NDArray[Any], seen: Callable[[], NDArray[Any]]) -> NDArray[np.uint8]:
+        grey = display_values(dataset, seen, padding, voi)(stored)
+        if interpretation == "MONOCHROME1":
+            grey = 255 - grey
+        if padding is not None:
+            grey[stored == padding] = 0
+        return grey
+
+    if pixels.dtype.itemsize > 2:
+        stored = _stored_values(pixels, bits, allocated, signed)
+        return np.ascontiguousarray(shown(stored, lambda: stored))
+    raw = np.ascontiguousarray(pixels).view(f"u{pixels.dtype.itemsize}")
+    patterns = np.arange(256**raw.itemsize).astype(raw.dtype).view(pixels.dtype)
+    stored = _stored_values(patterns, bits, allocated, signed)
+    return _look_up(shown(stored, lambda: stored[_occurring(raw)]), raw)
+
+
+def _look_up(table: NDArray[np.uint8], raw: NDArray[Any]) -> NDArray[np.uint8]:
+    try:
+        return np.asarray(cv2.LUT(raw, table), np.uint8)
+    except cv2.error:  # OpenCV below 5 looks up 8 bits only; NumPy takes nine times as long
+        return table[raw]
+
+
+def _occurring(raw: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say for each bit pattern whether it is in the picture."""
+    size = 256**raw.itemsize
+    return np.asarray(cv2.calcHist([raw], [0], None, [size], [0, size]).ravel() > 0)
 
 
 def _check_is_picture(dataset: Dataset) -> str:

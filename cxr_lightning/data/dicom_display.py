@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +13,66 @@ from pydicom import Dataset
 from cxr_lightning.data.images import spread_to_uint8
 from cxr_lightning.data.unreadable import UnreadableImage
 
-__all__ = ["Display", "display_values", "padding_value"]
+__all__ = ["Display", "Voi", "display_values", "padding_value"]
+
+Voi = Literal["lut", "window", "range"]
+"""What comes first of what a file offers: its VOI LUT, its window, or the range of its pixels."""
 
 Values = Callable[[NDArray[Any]], NDArray[Any]]
 Display = Callable[[NDArray[Any]], NDArray[np.uint8]]
 
 
-def display_values(dataset: Dataset, stored: NDArray[Any], padding: int | None = None) -> Display:
+def display_values(
+    dataset: Dataset,
+    seen: Callable[[], NDArray[Any]],
+    padding: int | None = None,
+    voi: Voi = "lut",
+) -> Display:
     """Return the map from stored values to grey before any MONOCHROME1 inversion.
 
-    `stored` is consulted only where the dataset has neither VOI LUT nor window: its range without
-    `padding` is then what is spread over 0 to 255.
+    Parameters
+    ----------
+    dataset
+        Its Modality and VOI LUT attributes are read.
+    seen
+        Returns the pixels' values, each at least once. Called only where the range is shown: it is
+        then spread, without `padding`, over 0 to 255.
+    padding
+        See :func:`padding_value`.
+    voi
+        ``lut``: the first VOI LUT, else the first window, else the range; ``window``: the window
+        before the LUT; ``range``: neither.
     """
     modality = _modality(dataset)
-    if items := dataset.get("VOILUTSequence"):
-        voi_lut, top = _lookup_table(items[0], dataset)
-        return lambda values: spread_to_uint8(voi_lut(modality(values)), 0, top)
-    if window := _first_window(dataset):
-        return lambda values: _windowed(modality(values), *window)
+    ways = {"lut": (_voi_lut, _window), "window": (_window, _voi_lut), "range": ()}[voi]
+    for way in ways:
+        if (shown := way(dataset)) is not None:
+            return lambda values: shown(modality(values))
     bits = int(dataset.BitsStored)
     if bits <= 8:
         lowest = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
         span = modality(np.arange(lowest, lowest + 2**bits))
     else:
-        shown = stored if padding is None else stored[stored != padding]
-        shown = shown if shown.size else stored
-        ends = np.array([shown.min(), shown.max()])
+        stored = seen()
+        inside = stored if padding is None else stored[stored != padding]
+        inside = inside if inside.size else stored
+        ends = np.array([inside.min(), inside.max()])
         # a table need not be monotone: its ends are not its extremes
-        span = modality(np.unique(shown) if dataset.get("ModalityLUTSequence") else ends)
+        span = modality(np.unique(inside) if dataset.get("ModalityLUTSequence") else ends)
     return lambda values: spread_to_uint8(modality(values), span.min(), span.max())
+
+
+def _voi_lut(dataset: Dataset) -> Display | None:
+    items = dataset.get("VOILUTSequence")
+    if not items:
+        return None
+    table, top = _lookup_table(items[0], dataset)
+    return lambda values: spread_to_uint8(table(values), 0, top)
+
+
+def _window(dataset: Dataset) -> Display | None:
+    window = _first_window(dataset)
+    return None if window is None else lambda values: _windowed(values, *window)
 
 
 def padding_value(dataset: Dataset, bits: int, signed: bool) -> int | None:

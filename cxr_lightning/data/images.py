@@ -32,6 +32,7 @@ __all__ = [
     "Box",
     "Placement",
     "UnreadableImage",
+    "decode_image",
     "placement",
     "read_image",
     "read_resized",
@@ -78,6 +79,20 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
         return _decode(_read_bytes(path), path.suffix.lower())
     except UnreadableImage as error:
         raise UnreadableImage(error.reason, path, error.passing) from error
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Decode the content of a PNG, JPEG or DICOM file as :func:`read_image` does.
+
+    DICOM is told by its preamble here, as there is no name.
+
+    Raises
+    ------
+    UnreadableImage, with a short reason.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
+    return _decode(data, "")
 
 
 def read_resized(path: Path | str, image: ImageConfig) -> NDArray[np.uint8]:

@@ -8,21 +8,25 @@ folders.
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
 from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.columns import parse_ages
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.data.tables import line_of, read_text_table
 from cxr_lightning.errors import ConfigError, DataError, bullet_list
 from cxr_lightning.labels import NO_FINDING, LabelSpace
 
-__all__ = ["LABELS", "Config", "read_boxes", "read_studies"]
+__all__ = ["BOX_SPACE", "LABELS", "Config", "boxes_folder", "read_boxes", "read_studies"]
 
 LABELS = LabelSpace(
     (
@@ -42,6 +46,9 @@ LABELS = LabelSpace(
         "Hernia",
     )
 )
+BOX_SPACE = (1024, 1024)
+"""Height and width of the space in which boxes are given, whatever the size of the files."""
+
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 _WANTED = ("Image Index", "Finding Labels", "Patient ID", "Patient Age")
 _LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
@@ -90,7 +97,7 @@ def read_studies(config: DataConfig) -> Reading:
             "sample_id": raw["Image Index"],
             "image_path": _image_paths(root, raw["Image Index"]),
             "patient_id": raw["Patient ID"].astype(str),
-            "study_id": raw["Image Index"].str.rsplit(".", n=1).str[0],
+            "study_id": [name.rpartition(".")[0] or name for name in raw["Image Index"].tolist()],
             "view": _views(raw),
             "split": "",
             "age_years": _ages(raw["Patient Age"]),
@@ -126,11 +133,15 @@ def _image_paths(root: Path, names: pd.Series) -> list[str]:
     for folder in folders:
         if not folder.is_dir():
             continue
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.lower().endswith((".png", ".jpg", ".jpeg")):
-                    paths.setdefault(entry.name, entry.path)
-    return [paths.get(name) or os.path.join(root, "images", name) for name in names]
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
+        for entry in entries:
+            if entry.name.lower().endswith((".png", ".jpg", ".jpeg")):
+                paths.setdefault(entry.name, entry.path)
+    absent = os.path.join(root, "images", "")
+    return [paths.get(name) or absent + name for name in names.tolist()]
 
 
 def _views(raw: pd.DataFrame) -> pd.Series:
@@ -148,15 +159,14 @@ def _sexes(raw: pd.DataFrame) -> pd.Series:
     return pd.Series("UNKNOWN", index=raw.index)
 
 
-def _ages(text: pd.Series) -> pd.Series:
+def _ages(text: pd.Series) -> npt.NDArray[np.float64]:
     """Return ages in years: "058Y", "012M" and "030D" of the Kaggle sample too.
 
-    The 2017 table holds ages up to 414; over 100 they are unknown, not clipped.
+    The 2017 table holds ages up to 414; over 100 they are unknown, not clipped. What is no age is
+    unknown as well.
     """
-    parts = text.str.strip().str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$")
-    unit = parts[1].map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
-    age = pd.to_numeric(parts[0]) * unit
-    return age.where(age <= 100).astype(np.float64)
+    age = parse_ages(text).values.astype(np.float64)
+    return np.where(age <= 100, age, np.nan)
 
 
 def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.ndarray]:
@@ -179,20 +189,20 @@ def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.n
 
 def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.ndarray:
     lists = {split: _read_list(root, name) for split, name in _LISTS.items()}
-    split = np.full(len(samples), "", dtype=object)
-    for name, listed in lists.items():
-        split[samples.isin(listed).to_numpy()] = name
+    names = samples.tolist()
+    of = {image: split for split, listed in lists.items() for image in listed}
+    split = np.array([of.get(name, "") for name in names], dtype=object)
     problems = []
     if both := sorted(lists["train_val"] & lists["test"]):
         problems.append(f"{len(both)} image(s) on both lists:\n{bullet_list(both)}")
     crossing = sorted(
-        set(patients[split == "train_val"]) & set(patients[split == "test"]),
+        set(patients[split == "train_val"].tolist()) & set(patients[split == "test"].tolist()),
         key=lambda p: p.zfill(9),
     )
     if crossing:
         problems.append(f"{len(crossing)} patient(s) on both lists:\n{bullet_list(crossing)}")
     for name, listed in lists.items():
-        if absent := sorted(listed - set(samples)):
+        if absent := sorted(listed.difference(names)):
             problems.append(
                 f"{_LISTS[name]} names {len(absent)} image(s) that the table lacks:\n"
                 f"{bullet_list(absent)}"
@@ -211,14 +221,24 @@ def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.n
 def _read_list(root: Path, name: str) -> set[str]:
     for file in (root / name, root / f"{name}.gz"):
         if file.is_file():
-            lines = pd.read_csv(
-                file, header=None, dtype=str, names=["image"], skip_blank_lines=True
-            )
-            return set(lines["image"].str.strip())
+            return {line.strip() for line in _text(file).splitlines() if line.strip()}
     raise DataError(
         f"{root / name}: missing; data.split=official needs {' and '.join(_LISTS.values())}. "
         "Use data.split=patient for a split of your own."
     )
+
+
+def _text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+        return (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: not a readable list of images: {error}") from None
+
+
+def boxes_folder(config: DataConfig) -> Path | None:
+    """Return the folder that may hold :func:`read_boxes`'s file."""
+    return config.root
 
 
 def read_boxes(root: Path) -> pd.DataFrame:
@@ -235,6 +255,9 @@ def read_boxes(root: Path) -> pd.DataFrame:
             break
     else:
         raise DataError(f"{root}: no BBox_List_2017.csv (also .gz)")
-    raw = pd.read_csv(file, header=0, usecols=range(6))
+    try:
+        raw = pd.read_csv(file, header=0, usecols=range(6))
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: not a readable list of boxes: {error}") from None
     raw.columns = pd.Index(["sample_id", "label", "x", "y", "width", "height"])
     return raw.assign(label=raw["label"].replace({"Infiltrate": "Infiltration"}))

@@ -12,7 +12,7 @@ from cxr_lightning.data import nih
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.data.storage import cache_home
 
-__all__ = ["Config", "read_studies"]
+__all__ = ["Config", "boxes_folder", "read_studies"]
 
 
 class Config(DataConfig):
@@ -36,8 +36,13 @@ def read_studies(config: Config) -> Reading:
     # The drawing code imports OpenCV; `--help` reads this file for its fields only.
     from cxr_lightning.phantom import write_phantom
 
-    name = f"phantom-{config.images}x{config.pixels}-seed{config.phantom_seed}"
-    root = config.root or cache_home(config.cache_dir) / name
+    root = boxes_folder(config)
     write_phantom(root, images=config.images, seed=config.phantom_seed, size=config.pixels)
     fields = {key: getattr(config, key) for key in nih.Config.model_fields}
     return nih.read_studies(nih.Config(**(fields | {"root": root})))
+
+
+def boxes_folder(config: Config) -> Path:
+    """Return the folder of the radiographs, which holds their boxes too."""
+    name = f"phantom-{config.images}x{config.pixels}-seed{config.phantom_seed}"
+    return config.root or cache_home(config.cache_dir) / name

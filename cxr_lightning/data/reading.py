@@ -36,11 +36,14 @@ class Reading:
     flow
         What reading itself left out, step by step, beginning with "in the data set"; empty where it
         keeps everything.
+    notes
+        How the files were understood, a sentence each: what one would check before training.
     """
 
     table: pd.DataFrame
     labels: LabelSpace
     flow: tuple[FlowStep, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def flow_step(reason: str, left_out: int, studies: pd.DataFrame) -> FlowStep:

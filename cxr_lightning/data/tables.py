@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cxr_lightning.errors import DataError, bullet_list, nearest
 
-__all__ = ["line_of", "read_text_table"]
+__all__ = ["is_parquet", "line_of", "missing_columns", "place", "places", "read_text_table"]
 
 
 def read_text_table(
@@ -20,6 +23,7 @@ def read_text_table(
     filled: Sequence[str] = (),
     unique: str | None = None,
     what: str = "images",
+    delimiter: str = ",",
 ) -> pd.DataFrame:
     """Read a table with every cell as text; an empty cell is "".
 
@@ -35,33 +39,49 @@ def read_text_table(
         Column in which nothing may occur twice.
     what
         What a row of it is, for the messages.
+    delimiter
+        What separates the cells of a CSV file.
 
     Raises
     ------
     DataError
         The file is missing or unreadable, or everything that is wrong with it, by line.
     """
-    raw = _read(file).rename(columns=lambda name: str(name).strip())
-    if missing := [name for name in required if name not in raw.columns]:
-        hints = "".join(nearest(name, raw.columns) for name in missing)
+    raw = _read(file, delimiter).rename(columns=lambda name: str(name).strip())
+    if raw.columns.has_duplicates:
+        names = sorted(set(raw.columns[raw.columns.duplicated()]))
+        raise DataError(f"{file}: column(s) {', '.join(map(repr, names))} more than once")
+    if other := _other_delimiter(raw, delimiter):
         raise DataError(
-            f"{file}: missing column(s) {', '.join(missing)}; it has: {', '.join(raw.columns)}."
-            f"{hints}"
+            f"{file}: its header is one column, {raw.columns[0]!r}; its cells seem to be separated "
+            f"by {other!r}: set delimiter"
         )
+    if problem := missing_columns(required, raw.columns):
+        raise DataError(f"{file}: {problem}")
     problems = []
     if unique is not None:
         twice = np.flatnonzero(raw[unique].duplicated(keep=False)).tolist()
         if twice:
-            lines = [f"line {line_of(row)}: {raw[unique].iat[row]}" for row in twice]
+            lines = [f"{place(file, row)}: {raw[unique].iat[row]}" for row in twice]
             problems.append(f"{what} listed more than once:\n{bullet_list(lines)}")
     for column in filled:
         blank = np.flatnonzero(raw[column].str.strip() == "").tolist()
         if blank:
-            lines = [f"line {line_of(row)}" for row in blank]
+            lines = [place(file, row) for row in blank]
             problems.append(f"{column} is empty:\n{bullet_list(lines)}")
     if problems:
         raise DataError(f"{file}: " + "\n".join(problems))
     return raw
+
+
+def missing_columns(wanted: Sequence[str], columns: Iterable[str]) -> str:
+    """Say which columns are not there, what is, and the nearest; "" where all are."""
+    columns = list(columns)
+    missing = [name for name in wanted if name not in columns]
+    if not missing:
+        return ""
+    hints = "".join(nearest(name, columns) for name in missing)
+    return f"missing column(s) {', '.join(missing)}; it has: {', '.join(columns)}.{hints}"
 
 
 def line_of(row: int) -> int:
@@ -69,16 +89,78 @@ def line_of(row: int) -> int:
     return row + 2
 
 
-def _read(file: Path) -> pd.DataFrame:
+def place(file: Path, row: int) -> str:
+    """Return where a row (from 0) is found: a line of a text file, a row (from 1) of a Parquet."""
+    return f"row {row + 1}" if is_parquet(file) else f"line {line_of(row)}"
+
+
+def places(file: Path, rows: npt.ArrayLike, *, limit: int = 5) -> str:
+    """Return the places of several rows (from 0); beyond `limit` they are counted."""
+    found = np.asarray(rows).tolist()
+    word, first = ("row", 1) if is_parquet(file) else ("line", line_of(0))
+    named = ", ".join(str(row + first) for row in found[:limit])
+    more = f" and {len(found) - limit:,} more" if len(found) > limit else ""
+    return f"{word}{'s' if len(found) > 1 else ''} {named}{more}"
+
+
+def is_parquet(file: Path) -> bool:
+    """Say whether a file is read as Parquet."""
+    return file.suffix.lower() in (".parquet", ".pq")
+
+
+def _read(file: Path, delimiter: str) -> pd.DataFrame:
     if not file.is_file():
         raise DataError(f"{file}: there is no such file")
+    if file.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"{file}: a spreadsheet; save it as CSV (UTF-8) or Parquet")
     try:
-        if file.suffix.lower() in (".parquet", ".pq"):
+        if is_parquet(file):
             return _as_text(pd.read_parquet(file))
-        return pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own are of these kinds
+        return _read_csv(file, delimiter)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    # pandas' and pyarrow's own errors are ValueErrors; the others are those of a file cut short
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file}: not a readable table: {error}") from None
 
 
+def _read_csv(file: Path, delimiter: str) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                file, dtype=str, keep_default_na=False, index_col=False, sep=delimiter
+            )
+        except pd.errors.ParserWarning:  # rows are longer than the header, which pandas would cut
+            header = pd.read_csv(file, dtype=str, nrows=0, sep=delimiter).columns
+            rows = pd.read_csv(
+                file, dtype=str, keep_default_na=False, header=None, skiprows=1, sep=delimiter
+            )
+    beyond = rows.iloc[:, len(header) :]
+    if (beyond != "").any(axis=None):
+        row = int(np.flatnonzero((beyond != "").any(axis=1))[0])
+        raise DataError(
+            f"{file}: {place(file, row)} has {rows.shape[1]} cells and the header "
+            f"{len(header)}; a value that holds {delimiter!r} must be quoted"
+        )
+    return rows.iloc[:, : len(header)].set_axis(header, axis=1)
+
+
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
-    return table.apply(lambda column: column.astype("string").fillna("").astype(str))
+    return table.apply(_column_as_text)
+
+
+def _column_as_text(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(column):
+        whole = column.dropna()
+        # Whole numbers beside empty cells are kept as floats: 17.0 is the patient "17".
+        if len(whole) and np.isfinite(whole).all() and (whole % 1 == 0).all():
+            column = column.astype("Int64")
+    return column.astype("string").fillna("").astype(str)
+
+
+def _other_delimiter(raw: pd.DataFrame, delimiter: str) -> str:
+    """Return what separates cells if all of the header is one; else ""."""
+    header = str(raw.columns[0])
+    others = (other for other in ";\t|," if other != delimiter and header.count(other) > 1)
+    return next(others, "") if raw.shape[1] == 1 else ""

@@ -89,7 +89,26 @@ def _build(config: TransformConfig, problems: list[str]) -> Any:
         # Albumentations only warns of parameters that it does not know.
         warnings.simplefilter("error")
         try:
-            return known[config.name](p=config.p, **(config.model_extra or {}))
+            options = config.model_extra or {}
+            _try(known[config.name](p=1.0, **options))
+            return known[config.name](p=config.p, **options)
         except Exception as error:  # noqa: BLE001  # a transform may raise anything of its own
             problems.append(f"{config.name}: {' '.join(str(error).split())}")
             return None
+
+
+def _try(transform: Any) -> None:
+    """Apply a transform to a grey picture: many of albumentations' need colour, or further inputs.
+
+    Raises
+    ------
+    ValueError
+        It changes the size or the type of the picture.
+    """
+    picture = np.arange(96 * 96, dtype=np.uint32).reshape(96, 96, 1).astype(np.uint8)
+    changed = transform(image=picture)["image"]
+    if changed.shape != picture.shape or changed.dtype != picture.dtype:
+        raise ValueError(
+            f"turns uint8 {picture.shape} into {changed.dtype} {changed.shape}; a policy must keep "
+            "size and type"
+        )

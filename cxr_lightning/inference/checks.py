@@ -28,6 +28,10 @@ def check_predict(options: PredictOptions) -> None:
         problems.append(f"network={options.network}: there is no such file")
     if options.table is not None and not options.table.is_file():
         problems.append(f"table={options.table}: there is no such file")
+    if options.overlays is not None and options.runtime != "torch":
+        problems.append("overlays=: heat maps are computed with runtime=torch only")
+    if options.overlays is not None and options.overlays.is_file():
+        problems.append(f"overlays={options.overlays}: is a file; name a folder")
     if options.output is None and options.format == "parquet":
         problems.append("format=parquet: needs output=FILE.parquet")
     if options.output is not None:

@@ -60,6 +60,11 @@ class PredictOptions(Section):
         description="Table (CSV, Parquet) with the inputs beside the image, for a network that "
         "takes any; a column path, image_path, image or sample_id names the image.",
     )
+    overlays: Path | None = Field(
+        None,
+        description="Folder for heat maps (Grad-CAM) over the images, one for each label that is "
+        "called positive.",
+    )
 
 
 class ExportOptions(Section):

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from rich.console import Console
@@ -24,9 +24,12 @@ from cxr_lightning.data.decode_stream import Decoded, decode_stream
 from cxr_lightning.inference.beside import BesideTable, wanted_columns
 from cxr_lightning.inference.options import SUFFIXES, PredictOptions, TableFormat
 from cxr_lightning.inference.predictor import FLAGS, Predictor, prediction_table
-from cxr_lightning.inference.runtimes import open_runtime
+from cxr_lightning.inference.runtimes import open_runtime, torch_device
 from cxr_lightning.inference.sources import image_paths, open_ended
 from cxr_lightning.inference.writers import ErrorList, open_table
+
+if TYPE_CHECKING:
+    from cxr_lightning.inference.overlays import OverlayWriter
 
 __all__ = ["predict"]
 
@@ -52,6 +55,7 @@ def predict(
     paths: Iterable[str] = image_paths(options.input, stdin or sys.stdin)
     if not open_ended(options.input):
         paths = list(paths)
+    overlays = _overlays(options)
     _say_before(console, info, options)
     errors = ErrorList((options.output.parent if options.output else Path()) / ERRORS)
     counts: Counter[str] = Counter()
@@ -66,15 +70,29 @@ def predict(
             if batch:
                 names = [one.path for one in batch]
                 pixels = np.stack([one.pixels for one in batch if one.pixels is not None])
-                predicted = predictor(pixels, beside.of(names))
+                tabular = beside.of(names)
+                predicted = predictor(pixels, tabular)
                 table = prediction_table(predicted, info)
                 table.insert(0, "path", names)
                 write(table)
+                if overlays is not None:
+                    overlays.write(names, pixels, tabular, predicted)
                 counts["images"] += len(batch)
                 counts.update(flag for flags in predicted.flags for flag in flags)
             bar.advance(task, seen)
     _say_after(console, counts, errors, beside, options)
+    if overlays is not None:
+        console.print(f"{overlays.written:,} heat maps in {options.overlays}")
     return errors.count
+
+
+def _overlays(options: PredictOptions) -> OverlayWriter | None:
+    if options.overlays is None:
+        return None
+    # Imports a library that nothing else here needs.
+    from cxr_lightning.inference.overlays import OverlayWriter
+
+    return OverlayWriter(options.bundle, options.overlays, device=torch_device(options.device))
 
 
 def _batches(

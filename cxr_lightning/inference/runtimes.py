@@ -21,7 +21,7 @@ from cxr_lightning.inference.checks import missing_package
 from cxr_lightning.inference.options import Runtime
 from cxr_lightning.models.network import decision_logits
 
-__all__ = ["BUNDLE_HASH", "Compute", "Computed", "bundle_hash", "open_runtime"]
+__all__ = ["BUNDLE_HASH", "Compute", "Computed", "bundle_hash", "open_runtime", "torch_device"]
 
 BUNDLE_HASH = "bundle_sha256"  # key of the metadata of an ONNX file
 
@@ -65,7 +65,7 @@ def open_runtime(
     if problem := missing_package(runtime):
         raise ConfigError(problem)
     if runtime == "torch":
-        loaded = load_bundle(bundle, device=_torch_device(device))
+        loaded = load_bundle(bundle, device=torch_device(device))
         return loaded.info, _Torch(loaded)
     info, file = read_bundle_info(bundle), network or bundle.with_suffix(".onnx")
     if not file.is_file():
@@ -88,7 +88,8 @@ def bundle_hash(bundle: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _torch_device(device: str) -> str:
+def torch_device(device: str) -> str:
+    """Return the device that `auto`, `cpu` or `cuda` means on this machine."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "device=cuda: torch sees no GPU. Use device=cpu, or check the driver with nvidia-smi"

@@ -60,6 +60,8 @@ class Thorax:
         Density of the lung vessels relative to the average.
     crowding
         Share of the air that is missing at the bases after a poor inspiration.
+    left_atrium, right_atrium, ascending
+        Enlargement of the atria and of the ascending aorta, 0 (none) to 1.
     """
 
     half_width: float
@@ -81,6 +83,9 @@ class Thorax:
     bubble: float
     vascularity: float
     crowding: float
+    left_atrium: float = 0.0
+    right_atrium: float = 0.0
+    ascending: float = 0.0
 
     @classmethod
     def of(cls, case: Case) -> Thorax:
@@ -167,6 +172,9 @@ class Thorax:
             bubble=bubble,
             vascularity=vascularity,
             crowding=crowding,
+            left_atrium=case.severity("Left Atrial Enlargement"),
+            right_atrium=case.severity("Right Atrial Enlargement"),
+            ascending=case.severity("Aortic Dilatation"),
         )
 
 
@@ -221,14 +229,16 @@ def mediastinum_outline(thorax: Thorax) -> Points:
     right, left = 0.34 * width, 0.66 * width
     waist = 0.5 * (thorax.dome["L"] + thorax.dome["R"]) - 44
     low_right, low_left = thorax.dome["R"], thorax.dome["L"]
-    knob = thorax.aorta
+    knob = thorax.aorta + 9 * thorax.ascending
+    appendage, ascending = 28 * thorax.left_atrium, 23 * thorax.ascending
+    right *= 1 + 0.85 * thorax.right_atrium
     points = np.array(
         [
             [-20, -200],
             [-23, -150],
             [-27, -115],
-            [-28, -80],
-            [-29, -52],
+            [-28 - ascending, -80],
+            [-29 - ascending, -52],
             [-max(32, 0.75 * right), waist - 30],
             [-right, waist + 4],
             [-0.97 * right, waist + 26],
@@ -239,9 +249,9 @@ def mediastinum_outline(thorax: Thorax) -> Points:
             [left, low_left - 12],
             [0.35 * 43 + 0.65 * left + 7, low_left - 12 - 0.42 * (low_left + 24)],
             [0.7 * 43 + 0.3 * left + 3, low_left - 12 - 0.74 * (low_left + 24)],
-            [43, -36],
-            [42, -50],
-            [37, -65],
+            [43 + appendage, -36],
+            [42 + appendage, -50],
+            [37 + 0.5 * appendage, -65],
             [22 + knob, -80],
             [20 + 0.85 * knob, -96],
             [25, -110],

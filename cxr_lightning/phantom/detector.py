@@ -12,10 +12,13 @@ from cxr_lightning.phantom.streams import stream
 __all__ = ["expose"]
 
 
-def expose(chest: Chest, attenuation: Field) -> NDArray[np.uint8]:
-    """Return grey values (size, size) of an attenuation field: dense is white."""
+def expose(chest: Chest, attenuation: Field, shot: str = "") -> NDArray[np.uint8]:
+    """Return grey values (size, size) of an attenuation field: dense is white.
+
+    `shot` names a further picture of the same visit, which has an exposure and noise of its own.
+    """
     case, canvas = chest.case, chest.canvas
-    generator = stream(case.seed, case.patient, case.visit, "exposure")
+    generator = stream(case.seed, case.patient, case.visit, f"{shot}exposure")
     bedside = case.view == "AP"
 
     # Digital processing lifts local contrast; scattered radiation takes global contrast away.
@@ -35,7 +38,7 @@ def expose(chest: Chest, attenuation: Field) -> NDArray[np.uint8]:
     slope = generator.normal(0, 0.03, 2)
     grey *= 1 + (canvas.x * float(slope[0]) + canvas.y * float(slope[1])) * (1 / 200)
 
-    fine = stream(case.seed, case.patient, case.visit, "quantum noise")
+    fine = stream(case.seed, case.patient, case.visit, f"{shot}quantum noise")
     strength = float(generator.uniform(0.004, 0.011)) * (1.3 if bedside else 1.0)
     noise = canvas.blur(fine.standard_normal(grey.shape, dtype=np.float32), 0.7)
     grey += strength * noise * (1.3 - 0.6 * grey)

@@ -135,7 +135,7 @@ def _port(chest: Chest, generator: np.random.Generator) -> Field:
     return 0.75 * _METAL * body + _PLASTIC * canvas.stroke([tube], 2.2)
 
 
-def markers(chest: Chest, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def markers(chest: Chest, pixels: NDArray[np.uint8], *, lateral: bool = False) -> NDArray[np.uint8]:
     """Return the picture with its letters: the side, and at the bedside AP and PORTABLE."""
     case, size = chest.case, chest.canvas.size
     generator = stream(case.seed, case.patient, case.visit, "markers")
@@ -149,7 +149,7 @@ def markers(chest: Chest, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         cv2.circle(out, middle, round(7 * scale), 5, -1, cv2.LINE_AA)
         cv2.circle(out, middle, round(7 * scale), 250, max(1, round(scale)), cv2.LINE_AA)
     _write(out, "L", letter, (0.32 + 0.16 * float(generator.random())) * scale, scale)
-    if style > 0.8:
+    if style > 0.8 and not lateral:
         _write(out, "R", (size - letter[0] - round(8 * scale), letter[1]), 0.4 * scale, scale)
     if generator.random() < 0.25:
         initials = "".join(chr(65 + int(code)) for code in generator.integers(0, 26, 2))

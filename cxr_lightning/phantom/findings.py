@@ -29,6 +29,12 @@ _DRAWN_BY: dict[str, Callable[[Chest, Finding], Effect]] = {
     "Fibrosis": structures.fibrosis,
     "Pleural_Thickening": structures.pleural_thickening,
     "Hernia": structures.hernia,
+    # Not of NIH's labels.
+    "Fracture": structures.fracture,
+    # Not of NIH's labels: the outline of the heart and the great vessels shows them.
+    "Left Atrial Enlargement": structures.outline_only,
+    "Right Atrial Enlargement": structures.outline_only,
+    "Aortic Dilatation": structures.outline_only,
 }
 
 

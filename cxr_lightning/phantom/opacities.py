@@ -10,7 +10,15 @@ from cxr_lightning.phantom.canvas import Field, Points, band, smoothstep, spline
 from cxr_lightning.phantom.cases import MASS_FROM_MM, Finding
 from cxr_lightning.phantom.effects import Chest, Effect, finding_stream
 
-__all__ = ["atelectasis", "consolidation", "edema", "infiltration", "nodule", "pneumonia"]
+__all__ = [
+    "atelectasis",
+    "consolidation",
+    "edema",
+    "infiltration",
+    "lesion_place",
+    "nodule",
+    "pneumonia",
+]
 
 
 def _frame(fill: Field, share: float = 0.35) -> NDArray[np.bool_]:
@@ -25,6 +33,24 @@ def _lung_point(chest: Chest, finding: Finding, across: float, down: float) -> t
     # The lung narrows towards the apex.
     wall = thorax.half_width * (0.62 + 0.38 * min(1.0, 2 * down))
     return SIGN[finding.side] * across * wall, thorax.apex + down * height
+
+
+def lesion_place(name: str, generator: np.random.Generator) -> tuple[float, float]:
+    """Draw where a focal finding lies: across from the midline, down from the apex, 0 to 1 each.
+
+    The first draws of the finding's stream (see `finding_stream`), so that every projection of it
+    has it at the same height.
+    """
+    if name == "Infiltration":
+        down = float(generator.uniform(0.3, 0.85))
+        return float(generator.uniform(0.4, 0.6)), down
+    if name == "Consolidation":
+        upper = bool(generator.random() < 0.42)
+        across = float(generator.uniform(0.5, 0.64))
+        return across, float(generator.uniform(*((0.22, 0.36) if upper else (0.68, 0.84))))
+    if name == "Pneumonia":
+        return float(generator.uniform(0.42, 0.7)), float(generator.uniform(0.42, 0.88))
+    return float(generator.uniform(0.36, 0.82)), float(generator.uniform(0.14, 0.88))
 
 
 def atelectasis(chest: Chest, finding: Finding) -> Effect:
@@ -81,13 +107,9 @@ def consolidation(chest: Chest, finding: Finding) -> Effect:
     """A lobe or segment filled evenly, cut off by a fissure, with branching air bronchograms."""
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
     lung, severity = chest.lungs[finding.side], finding.severity
-    upper = bool(generator.random() < 0.42)
-    x, y = _lung_point(
-        chest,
-        finding,
-        float(generator.uniform(0.5, 0.64)),
-        float(generator.uniform(0.22, 0.36) if upper else generator.uniform(0.68, 0.84)),
-    )
+    across, down = lesion_place(finding.name, generator)
+    upper = down < 0.5
+    x, y = _lung_point(chest, finding, across, down)
     rough = 0.4 * canvas.clouds(generator, 26, 3)
     size = 28 + 29 * severity
     distance = canvas.ellipse((x, y), (1.2 * size, 0.95 * size))
@@ -130,8 +152,7 @@ def pneumonia(chest: Chest, finding: Finding) -> Effect:
     """One fluffy focus of confluent acinar shadows, densest in the middle, without a border."""
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
     lung, severity = chest.lungs[finding.side], finding.severity
-    across, down = float(generator.uniform(0.42, 0.7)), float(generator.uniform(0.42, 0.88))
-    centre = _lung_point(chest, finding, across, down)
+    centre = _lung_point(chest, finding, *lesion_place(finding.name, generator))
     size = 21 + 17 * severity
     focus = canvas.blob(centre, (size * 1.1, size), float(generator.uniform(-40, 40)))
     acini = smoothstep(canvas.clouds(generator, 8, 2), -1.2, 1.6)
@@ -143,8 +164,7 @@ def infiltration(chest: Chest, finding: Finding) -> Effect:
     """Ill-defined streaks and patches over a zone, thin enough for vessels to show through."""
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
     lung, severity = chest.lungs[finding.side], finding.severity
-    down = float(generator.uniform(0.3, 0.85))
-    centre = _lung_point(chest, finding, float(generator.uniform(0.4, 0.6)), down)
+    centre = _lung_point(chest, finding, *lesion_place(finding.name, generator))
     zone = canvas.blob(centre, (38 + 12 * severity, 34 + 22 * severity))
     patches = smoothstep(canvas.clouds(generator, 21, 3), -0.35, 1.3)
     streaks = np.maximum(0, 1 - np.abs(canvas.noise(generator, 7)) * 2.2)
@@ -184,8 +204,7 @@ def nodule(chest: Chest, finding: Finding) -> Effect:
     `severity` is the conspicuity of the lesion; its size is `diameter`.
     """
     generator, canvas = finding_stream(chest.case, finding), chest.canvas
-    across, down = float(generator.uniform(0.36, 0.82)), float(generator.uniform(0.14, 0.88))
-    x, y = _lung_point(chest, finding, across, down)
+    x, y = _lung_point(chest, finding, *lesion_place(finding.name, generator))
     radius = 0.5 * finding.diameter
     stretch = float(generator.uniform(0.86, 1.16))
     large = finding.diameter > MASS_FROM_MM

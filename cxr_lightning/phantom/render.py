@@ -41,11 +41,15 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """Pixels (size, size) uint8, the boxes of NIH's eight boxed findings, and the field of view."""
+    """Pixels (size, size) uint8, the boxes of NIH's eight boxed findings, the field of view.
+
+    `devices` says whether lines, tubes, leads or implants are in the picture.
+    """
 
     pixels: NDArray[np.uint8]
     boxes: tuple[Box, ...]
     fov_mm: float
+    devices: bool
 
 
 def pose(case: Case, size: int) -> Canvas:
@@ -70,11 +74,13 @@ def render_with_truth(case: Case, *, size: int = 256) -> Rendering:
     chest = Chest(case, Thorax.of(case), canvas)
     effects = [finding_effect(chest, finding) for finding in case.findings]
     attenuation = _attenuation(chest, effects)
-    attenuation += devices(chest)
+    hardware = devices(chest)
+    attenuation += hardware
     pixels = markers(chest, expose(chest, attenuation))
     framed = zip(case.findings, effects, strict=True)
     boxes = [_box(finding, effect) for finding, effect in framed if finding.name in BOXED]
-    return Rendering(pixels, tuple(box for box in boxes if box is not None), canvas.fov)
+    seen = tuple(box for box in boxes if box is not None)
+    return Rendering(pixels, seen, canvas.fov, bool(hardware.any()))
 
 
 def _attenuation(chest: Chest, effects: list[Effect]) -> Field:

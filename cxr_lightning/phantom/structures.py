@@ -14,7 +14,9 @@ __all__ = [
     "effusion",
     "emphysema",
     "fibrosis",
+    "fracture",
     "hernia",
+    "outline_only",
     "pleural_thickening",
     "pneumothorax",
 ]
@@ -28,6 +30,11 @@ def cardiomegaly(chest: Chest, finding: Finding) -> Effect:
     low = max(thorax.dome.values()) + 6
     across = (canvas.x > middle - 0.34 * width) & (canvas.x < middle + 0.66 * width)
     return Effect(box=across & (canvas.y > -45) & (canvas.y < low))
+
+
+def outline_only(chest: Chest, finding: Finding) -> Effect:
+    """No change beyond the outline, which is a measure of the thorax."""
+    return Effect()
 
 
 def effusion(chest: Chest, finding: Finding) -> Effect:
@@ -129,6 +136,24 @@ def fibrosis(chest: Chest, finding: Finding) -> Effect:
     net = np.maximum(first, 0.8 * second)
     fill = np.clip((0.42 + 0.5 * severity) * where * (0.3 + 0.9 * net), 0, 0.9)
     return Effect(fill=canvas.blur(fill, 0.6), markings=1 - 0.4 * where)
+
+
+def fracture(chest: Chest, finding: Finding) -> Effect:
+    """Broken ribs, one above the other: each with a dark gap, and callus or overlap around it."""
+    generator, canvas = finding_stream(chest.case, finding), chest.canvas
+    thorax, side = chest.thorax, finding.side
+    border = lateral_border(thorax, side, 40)
+    first = int(generator.integers(3, 6))
+    callus, gaps = np.zeros_like(canvas.x), []
+    for number in range(first, first + 2 + round(2 * finding.severity)):
+        y = thorax.apex + 22 + thorax.rib_gap * number + float(generator.normal(0, 2))
+        wall = float(np.interp(-y, -border[:, 1], border[:, 0]))
+        x = wall * float(generator.uniform(0.88, 0.95))
+        callus += canvas.blob((x, y), (8, 5), SIGN[side] * 50)
+        gaps.append(np.array([[x - 5, y - 6.0], [x + 5, y + 6.0]]))
+    strength = 0.12 + 0.14 * finding.severity
+    gap = canvas.blur(canvas.stroke(gaps, 1.8), 0.5)
+    return Effect(attenuation=strength * callus - 0.12 * gap)
 
 
 def pleural_thickening(chest: Chest, finding: Finding) -> Effect:

@@ -1,4 +1,4 @@
-"""A process that draws its share of a phantom: `python -m cxr_lightning.phantom.worker JOB`."""
+"""A process that draws its share of a phantom: `python -m cxr_lightning.phantom.worker < JOB`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import cv2
 
-from cxr_lightning.phantom.draw import Job, draw
+from cxr_lightning.phantom.draw import draw, job_from_json
 
 __all__ = ["main"]
 
 
-def main(argument: str) -> None:
+def main(job: str) -> None:
     """Draw the job given as JSON; answer with one line of JSON per image, or one with the error."""
     cv2.setNumThreads(1)
     try:
-        for drawn in draw(Job(**json.loads(argument))):
+        for drawn in draw(job_from_json(job)):
             _answer(asdict(drawn))
     except BrokenPipeError:
         # Whoever asked for the pictures is gone; leave without a complaint at exit.
@@ -34,4 +34,4 @@ def _answer(fields: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.stdin.read())

@@ -100,7 +100,7 @@ class Outbox:
 
     def _portable(self, record: Record) -> Record:
         """Name files relative to the run's folder, which may be moved before it is sent."""
-        if record["kind"] != "artifact":
+        if "path" not in record:
             return record
         path = Path(record["path"])
         if path.is_relative_to(self.folder):
@@ -108,7 +108,7 @@ class Outbox:
         return record
 
     def _resolved(self, record: Record) -> Record:
-        if record["kind"] != "artifact":
+        if "path" not in record:
             return record
         return {**record, "path": str(self.folder / record["path"])}
 

@@ -1,8 +1,8 @@
 """What is told to MLflow, as plain records that can be queued, written to a file and sent later.
 
 A record is a dictionary of JSON values with a `kind`: metrics, params, tags, dataset, text,
-artifact or status. Names and values are brought inside MLflow's limits here, once, so that a server
-has no reason to refuse them.
+artifact, model or status. Names and values are brought inside MLflow's limits here, once, so that a
+server has no reason to refuse them.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def chunks(items: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
 
 def is_file(record: Record) -> bool:
     """Whether a record goes to the artifact store, which can fail on its own."""
-    return record["kind"] in ("artifact", "text")
+    return record["kind"] in ("artifact", "model", "text")
 
 
 def batches(records: Iterable[Record]) -> Iterator[list[Record]]:

@@ -118,7 +118,7 @@ class Sender:
 
     def _megabytes(self) -> float:
         with self._state:
-            paths = [Path(r["path"]) for r in self._taken[:1] if r["kind"] == "artifact"]
+            paths = [Path(r["path"]) for r in self._taken[:1] if "path" in r]
         return sum(p.stat().st_size for p in paths if p.is_file()) / 1e6
 
     def _run(self) -> None:

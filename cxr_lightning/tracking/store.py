@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .address import Address
+from .model import deliver_model
 from .quiet import bounded, prepare, quiet
 from .reach import check_database, creation_lock, explain, one_line
 from .records import Record
@@ -78,6 +79,7 @@ class Store:
         if address.kind == "database":
             check_database(address)
         with _no_warnings():
+            import mlflow.pyfunc  # noqa: F401  # it warns of itself; wanted by the sender's thread
             from mlflow import MlflowClient
 
         with quiet(), bounded(), self._explained(), creation_lock(address), _no_warnings():
@@ -190,6 +192,8 @@ class Store:
                 self.client.log_text(run_id, record["text"], record["file"])
             case "artifact":
                 self._artifact(run_id, Path(record["path"]), record["folder"] or None)
+            case "model":
+                deliver_model(self.client, run_id, record)
             case "status":
                 self.client.set_terminated(run_id, record["status"], record["time"])
             case other:

@@ -453,7 +453,7 @@ class TestProcesses:
         pixels = tmp_path / "pixels.u8"
         pixels.write_bytes(bytes(300 * 32 * 32))
         jobs = [Job(slot, str(path)) for slot, path in enumerate(many)]
-        pool = decode_pool._Pool(jobs, [str(pixels), "32", "pad"])
+        pool = decode_pool.DecodePool(jobs, [str(pixels), "32", "pad"])
         outcomes = []
         for outcome in pool.run(1):
             outcomes.append(outcome)

@@ -100,3 +100,8 @@ def test_no_official_split(phantom_root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(nih, "read_studies", without_lists)
     with pytest.raises(ConfigError, match="data=nih has no official split; use data"):
         cohort(phantom_root)
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 7, 11, 40])
+def test_max_patients_is_exact(phantom_root: Path, count: int) -> None:
+    assert cohort(phantom_root, max_patients=count).table["patient_id"].nunique() == count

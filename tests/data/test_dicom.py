@@ -202,6 +202,19 @@ class TestByHand:
         made.WindowCenter, made.WindowWidth = 5, 5  # the table comes first
         np.testing.assert_array_equal(dicom_to_grey(made), [[0, 0, 255, 127, 255, 255]])
 
+    def test_window_or_table_first_or_neither(self):
+        made = dataset(np.array([[0, 10, 11, 20, 4000]], np.uint16), bits=12)
+        made.VOILUTSequence = [lookup_item(10, 8, [0, 255])]
+        made.WindowCenter, made.WindowWidth = 10.5, 21  # 0 to 20
+        by_table, by_window = [0, 0, 255, 255, 255], [0, 128, 140, 255, 255]
+        np.testing.assert_array_equal(dicom_to_grey(made), [by_table])
+        np.testing.assert_array_equal(dicom_to_grey(made, voi="window"), [by_window])
+        np.testing.assert_array_equal(dicom_to_grey(made, voi="range"), [[0, 1, 1, 1, 255]])
+        del made.VOILUTSequence
+        np.testing.assert_array_equal(dicom_to_grey(made, voi="lut"), [by_window])
+        made.WindowWidth = 0
+        np.testing.assert_array_equal(dicom_to_grey(made, voi="window"), [[0, 1, 1, 1, 255]])
+
     def test_modality_table(self):
         made = dataset(np.array([[0, 1, 2, 9]], np.uint16), bits=12)
         made.ModalityLUTSequence = [lookup_item(0, 16, [500, 0, 1020])]
@@ -217,6 +230,27 @@ class TestByHand:
         grey = dicom_to_grey(made)
         np.testing.assert_array_equal(grey[0], [255] * 4 + [0] * 4)
         np.testing.assert_array_equal(grey[1], [0] * 7 + [255])
+
+
+def test_resizing_before_a_narrow_window_is_no_bounded_error():
+    """Why the table is applied first: half of a cell is black shutter, half bright lung."""
+    stored = np.array([[0, 4000], [0, 4000]], np.uint16)
+    window = {"WindowCenter": 100, "WindowWidth": 51}
+    first = dicom_to_grey(dataset(stored, bits=12, **window)).mean()
+    mean = np.full((1, 1), stored.mean(), np.uint16)
+    assert first == 127.5
+    assert dicom_to_grey(dataset(mean, bits=12, **window))[0, 0] == 255
+
+
+def test_looking_up_sixteen_bits_without_opencv_s_help(monkeypatch):
+    made = dataset(TWELVE_BITS.astype(np.int16) - 2048, bits=12, WindowCenter=0, WindowWidth=3000)
+    expected = dicom_to_grey(made)
+
+    def refuse(*_: object) -> None:
+        raise cv2.error("Assertion failed")
+
+    monkeypatch.setattr(cv2, "LUT", refuse)
+    np.testing.assert_array_equal(dicom_to_grey(made), expected)
 
 
 class TestAgainstPydicom:

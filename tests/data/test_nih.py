@@ -214,3 +214,28 @@ class TestRealTables:
         boxes = nih.read_boxes(shared_data / "nih_full_metadata")
         assert len(boxes) == 984
         assert set(boxes["label"]) < set(nih.LABELS.names)
+
+
+@pytest.mark.parametrize(
+    "line", [b"00000002_000.png,b,c\n", b'"00000002_000.png\n', b"\xff\xfe.png\n"]
+)
+def test_a_damaged_list_is_told_and_not_traced(tmp_path: Path, line: bytes) -> None:
+    root = write(tmp_path)
+    with (root / "test_list.txt").open("ab") as file:
+        file.write(b"\n" + line)
+    text = problem(root)
+    assert "test_list.txt" in text
+
+
+def test_a_table_cut_short(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    table = root / "Data_Entry_2017.csv"
+    whole = gzip.compress(table.read_bytes() * 50)
+    table.unlink()
+    (root / "Data_Entry_2017.csv.gz").write_bytes(whole[: len(whole) // 2])
+    assert "not a readable table" in problem(root)
+
+
+def test_columns_that_are_equal_but_for_spaces(tmp_path: Path) -> None:
+    root = write(tmp_path, header=HEADER.replace("View Position", " Patient ID"))
+    assert "column(s) 'Patient ID' more than once" in problem(root)

@@ -102,3 +102,19 @@ def test_all_mistakes_are_reported_at_once() -> None:
         "  - 'Afine' is not a transform of albumentations. Did you mean 'Affine'?\n"
         "  - Affine: Argument(s) 'rotat' are not valid for transform Affine"
     )
+
+
+@pytest.mark.parametrize(
+    ("transform", "said"),
+    [
+        ({"name": "RandomCrop", "height": 48, "width": 48}, "must keep size and type"),
+        ({"name": "ToFloat"}, "into float32"),
+        ({"name": "RandomFog"}, "RandomFog: "),
+        ({"name": "Mosaic"}, "Mosaic: "),
+    ],
+)
+def test_transforms_that_do_not_suit_a_grey_picture(transform: dict, said: str) -> None:  # type: ignore[type-arg]
+    config = AugmentConfig.model_validate({"name": "bad", "transforms": [transform]})
+    with pytest.raises(ConfigError) as error:
+        Augmentation(config, seed=0)
+    assert said in str(error.value)

@@ -192,3 +192,18 @@ def test_no_replicates(table, thresholds) -> None:
     assert flat["test/auroc_macro_low"] is None
     assert flat["test/auroc_macro"] is not None
     assert re.fullmatch(r"0\.\d{3}", format_table(results).loc["Mass", "AUROC"])
+
+
+def test_intervals_resample_patients_not_images(thresholds, make_table) -> None:
+    """With every image four times, as many patients know as much: the interval stays as wide."""
+    table = make_table(3, images=120, decimals=None)
+    four = pd.concat([table.assign(sample_id=table["sample_id"] + str(i)) for i in range(4)])
+    four = four.reset_index(drop=True)
+    widths = []
+    for one in (table, four):
+        results = metrics_table(
+            one, thresholds, replicates=400, level=0.95, generator=np.random.default_rng(0)
+        )
+        row = results.loc["No Finding"]
+        widths.append(row["auroc_high"] - row["auroc_low"])
+    assert widths[1] == pytest.approx(widths[0], rel=0.02)

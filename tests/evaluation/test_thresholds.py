@@ -170,3 +170,17 @@ def test_wrong_rules(options, message) -> None:
 def test_logits_are_refused() -> None:
     with pytest.raises(ValueError, match="apply the sigmoid to logits"):
         fit([[1], [0]], [[2.5], [0.1]])
+
+
+@pytest.mark.parametrize("rule", ["f1", "youden"])
+def test_unknown_entries_of_a_label_take_no_part(rule: str) -> None:
+    generator = np.random.default_rng(2)
+    y_true = (generator.random((300, 1)) < 0.4).astype(float)
+    y_score = np.clip(0.3 * y_true + generator.random((300, 1)) * 0.7, 0, 1)
+    partly = y_true.copy()
+    partly[generator.random(300) < 0.5] = np.nan
+    known = ~np.isnan(partly[:, 0])
+    chosen = fit_thresholds(partly, y_score, ["a"], rule=rule)
+    expected = fit_thresholds(y_true[known], y_score[known], ["a"], rule=rule)
+    assert chosen.values == expected.values
+    assert chosen.values != fit_thresholds(np.nan_to_num(partly), y_score, ["a"], rule=rule).values

@@ -220,3 +220,24 @@ def test_a_mistake_is_told_before_any_image_is_decoded(
         extra = ["trainer=ddp_cpu"] if "batch" in word else []
         refused(word, *extra)
         assert "fingerprint" not in capsys.readouterr().out
+
+
+def test_identical_pictures_are_refused_and_can_be_skipped(
+    copy: Path, refused: Callable[..., str], overrides: Overrides
+) -> None:
+    from cxr_lightning.config.compose import compose
+    from cxr_lightning.data.base import ChestXrayDataModule
+
+    listed = (copy / "test_list.txt").read_text().split()
+    others = (copy / "train_val_list.txt").read_text().split()
+    for name in others[:8]:
+        shutil.copy(copy / "images" / listed[0], copy / "images" / name)
+    message = refused(f"data.root={copy}")
+    assert "identical pixels in more than one split" in message
+    assert "data.on_duplicate=skip" in message
+    config = compose([*overrides("run"), f"data.root={copy}", "data.on_duplicate=skip"])
+    cohort = ChestXrayDataModule(config.data, config.augment, seed=0).prepare()
+    assert listed[0] in set(cohort.table["sample_id"])
+    assert not set(others[:8]) & set(cohort.table["sample_id"])
+    assert cohort.flow[-1].reason == "identical pixels in a later split"
+    assert cohort.flow[-1].left_out == 8

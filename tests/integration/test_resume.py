@@ -122,7 +122,7 @@ def test_ctrl_c_ends_cleanly_and_can_be_resumed(
         [sys.executable, "-m", "cxr_lightning.fit", *words], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "stopped" / "history.csv").is_file():
+    while not (tmp_path / "stopped" / "checkpoints" / "last.ckpt").is_file():
         assert time.monotonic() < deadline, "no epoch was finished"
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)

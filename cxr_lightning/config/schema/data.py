@@ -117,6 +117,13 @@ class DataConfig(Section):
         "refuse", description="Missing or unreadable images: refuse to start, or skip and count."
     )
 
+    on_duplicate: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="Identical pixels in more than one split: refuse to start, or skip all but "
+        "those of the split that is the last to be touched (test before validation before "
+        "training), and count.",
+    )
+
     @property
     def synthetic(self) -> bool:
         """Whether the images are phantoms, whatever the layout of their files."""

@@ -1,0 +1,1 @@
+"""Bundles and saved predictions on any data set: what `evaluate` does."""

@@ -1,0 +1,174 @@
+"""A bundle on a data set: its images as the bundle wants them, in the labels both know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cxr_lightning.bundle import Bundle, BundleInfo
+from cxr_lightning.config.schema import AugmentConfig, DataConfig
+from cxr_lightning.data.base import ChestXrayDataModule
+from cxr_lightning.data.cache import ImageCache
+from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.data.targets import scored_targets
+from cxr_lightning.data.transforms import Augmentation, sample_keys
+from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.evaluation.predictions import make_predictions
+from cxr_lightning.label_maps import describe_matches, match_labels, translate_labels
+from cxr_lightning.labels import LabelSpace
+
+__all__ = ["Target", "open_target", "predict_target"]
+
+_FAMILY = {"phantom": "nih"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A data set as one bundle sees it.
+
+    Attributes
+    ----------
+    cohort
+        Its labels are those of the bundle that the data set can tell.
+    cache
+        Rows of the cohort's table.
+    notes
+        What a reader must know: labels that are not comparable, another split.
+    """
+
+    config: DataConfig
+    cohort: Cohort
+    cache: ImageCache
+    notes: tuple[str, ...]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the rows of a split; "all": every row.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
+        rows = np.arange(len(self.cohort.table)) if split == "all" else self.cohort.rows(split)
+        if not len(rows):
+            raise DataError(f"split={split}: data={self.config.name} has no image in it")
+        return rows
+
+
+def open_target(info: BundleInfo, config: DataConfig) -> Target:
+    """Read a data set for a bundle, and decode what the cache lacks.
+
+    Where the data set is that of the training, its labels are used as they are; else those that
+    follow from its own by the maps of :mod:`cxr_lightning.label_maps`.
+
+    Raises
+    ------
+    ConfigError, DataError
+        What is wrong with the data; or no label of the bundle can be told from them.
+    """
+    trained_on = str(info.provenance.get("data", ""))
+    own = _FAMILY.get(config.name, config.name) == _FAMILY.get(trained_on, trained_on)
+    inputs = tuple(column.name for column in info.tabular.columns)
+    module = ChestXrayDataModule(
+        config.model_copy(
+            update={
+                "image": info.image,
+                "labels": info.labels if own else None,
+                "tabular": inputs,
+            }
+        ),
+        AugmentConfig(name="none"),
+        seed=0,
+    )
+    cohort = module.prepare(progress=True)
+    notes = []
+    if own and config.name == trained_on and cohort.fingerprint != info.provenance["fingerprint"]:
+        notes.append(
+            f"The bundle was trained on {trained_on}, with other images, labels or splits than "
+            "these (the fingerprints differ): some of these patients may have been trained on."
+        )
+    if not own:
+        matches = match_labels(
+            config.name, cohort.labels, trained_on, LabelSpace(tuple(info.labels))
+        )
+        known = tuple(match.target for match in matches if match.degree != "none")
+        if not known:
+            raise DataError(
+                f"data={config.name} tells none of the bundle's labels:\\n"
+                f"{describe_matches(matches)}"
+            )
+        table = translate_labels(cohort.table, cohort.labels, matches)
+        cohort = replace(cohort, table=table, labels=LabelSpace(known))
+        notes.append(
+            f"Trained on {trained_on or 'other data'}, evaluated on {config.name}: "
+            f"{len(known)} of {len(info.labels)} labels are compared.\n{describe_matches(matches)}"
+        )
+    return Target(config, cohort, module.cache, tuple(notes))
+
+
+def predict_target(
+    bundle: Bundle,
+    target: Target,
+    split: str,
+    *,
+    batch_size: int,
+    tta: int = 0,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda images: None,
+) -> pd.DataFrame:
+    """Return the predictions table of a split, in the labels of the target's cohort.
+
+    With `tta`, logits are the mean over the image itself and so many copies, varied as the policy
+    `light` varies them; which copies, depends on (seed, copy, sample) alone.
+    """
+    rows = target.rows(split)
+    table, labels = target.cohort.table.iloc[rows], target.cohort.labels
+    device = next(bundle.network.parameters()).device
+    keys = sample_keys(table["sample_id"])
+    tabular = bundle.info.tabular.encode(table)
+    variation = Augmentation(_light(), seed=seed) if tta else None
+    parts = []
+    for start in range(0, len(rows), batch_size):
+        part = slice(start, start + batch_size)
+        images = target.cache.read(target.cache.rows[rows[part]])
+        inputs = torch.from_numpy(tabular[part]).to(device) if tabular.shape[1] else None
+        copies = [images]
+        if variation is not None:
+            for copy in range(tta):
+                varied = [
+                    variation(image, epoch=copy, key=key)
+                    for image, key in zip(images, keys[part], strict=True)
+                ]
+                copies.append(np.stack(varied))
+        with torch.inference_mode():
+            logits = [
+                bundle.network(torch.from_numpy(one)[:, None].to(device), inputs).float().cpu()
+                for one in copies
+            ]
+        parts.append(torch.stack(logits).mean(dim=0).numpy())
+        advance(len(images))
+    columns = [bundle.info.labels.index(name) for name in labels.names]
+    extra = [name for name in ("view", "sex", "age_years", "source") if name in table]
+    return make_predictions(
+        sample_id=list(table["sample_id"]),
+        patient_id=list(table["patient_id"]),
+        study_id=list(table["study_id"]),
+        split=list(table["split"]),
+        labels=labels.names,
+        y_true=scored_targets(table, labels).values,
+        logits=np.concatenate(parts)[:, columns],
+        extra={name: list(table[name]) for name in extra},
+    )
+
+
+def _light() -> AugmentConfig:
+    from cxr_lightning.config.compose import compose
+
+    try:
+        return compose(["augment=light"]).augment
+    except ConfigError as error:  # the shipped configuration composes
+        raise RuntimeError(str(error)) from error

@@ -1,0 +1,65 @@
+"""What `evaluate` can be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cxr_lightning.config.schema import EvaluationConfig, Section
+
+__all__ = ["EvaluateOptions"]
+
+
+class EvaluateOptions(Section):
+    """The options of `python -m cxr_lightning.evaluate`, beside those of the data."""
+
+    bundle: tuple[Path, ...] = Field((), description="Bundles that `fit` wrote: A, or A,B,...")
+    predictions: tuple[Path, ...] = Field(
+        (), description="In place of bundles: saved predictions tables (Parquet) of one test set."
+    )
+    validation: tuple[Path, ...] = Field(
+        (),
+        description="With predictions: those of the same models on validation, from which "
+        "thresholds and calibration are fitted.",
+    )
+    split: Literal["train", "val", "test", "all"] = Field(
+        "test", description="Part of the data set that is evaluated."
+    )
+    study: Literal["none", "max", "mean"] = Field(
+        "none", description="Score images, or studies by the maximum or mean over their images."
+    )
+    ensemble: Literal["none", "probability", "logit"] = Field(
+        "probability", description="Of several models: the mean that is scored too."
+    )
+    weights: Literal["equal", "validation"] = Field(
+        "equal", description="Weights of the ensemble: equal, or fitted on validation."
+    )
+    tta: int = Field(
+        0, ge=0, le=32, description="Test-time augmentation: so many varied copies are averaged in."
+    )
+    subgroups: tuple[str, ...] = Field(
+        ("sex", "age_years", "view"), description="Columns whose groups are compared."
+    )
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    pictures: bool = Field(True, description="Show example radiographs with heat maps.")
+    seed: int = Field(0, ge=0, description="Of the bootstrap and of test-time augmentation.")
+    batch_size: int = Field(32, ge=1, description="Images at a time.")
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where networks run.")
+    out: Path | None = Field(
+        None, description="New folder for the results; none: beside the first bundle or table."
+    )
+
+    @model_validator(mode="after")
+    def _either_bundles_or_tables(self) -> EvaluateOptions:
+        if bool(self.bundle) == bool(self.predictions):
+            raise ValueError(
+                "give bundle=FILE and data=..., or predictions=FILE: what is to be evaluated"
+            )
+        if self.validation and len(self.validation) != len(self.predictions):
+            raise ValueError(
+                f"validation names {len(self.validation)} tables for {len(self.predictions)} "
+                "of predictions; one each, in the same order"
+            )
+        return self

@@ -1,0 +1,181 @@
+"""Where the images of a table are: as written, with a suffix added, or by a pattern."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_lightning.errors import bullet_list
+
+__all__ = ["IMAGE_SUFFIXES", "ImagePaths", "find_images"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+_ANYWHERE = "**/"
+_TRIED = 200  # so many missing images are looked for to find the pattern of all
+_WALKED = 500_000
+
+
+@dataclass(frozen=True)
+class ImagePaths:
+    """What became of the column of images.
+
+    Attributes
+    ----------
+    paths : absolute or relative to the current folder, one for each row; where `missing`, the place
+        that was looked at.
+    missing : rows whose file was not found.
+    notes : how the column was understood.
+    problem : why nothing can be done with it, and what to do; or "".
+    """
+
+    paths: list[str]
+    missing: tuple[int, ...]
+    notes: tuple[str, ...]
+    problem: str
+
+
+def find_images(values: Sequence[str], root: Path, pattern: str) -> ImagePaths:
+    """Find the files that a column names.
+
+    Parameters
+    ----------
+    values
+        The cells, stripped.
+    root
+        Folder that they are relative to.
+    pattern
+        How a cell becomes a path below `root`: ``{}`` is the cell, ``{name}`` its last part;
+        ``**/`` in front: in any folder below. A suffix of `IMAGE_SUFFIXES` may be left out.
+    """
+    anywhere = pattern.startswith(_ANYWHERE)
+    inner = pattern.removeprefix(_ANYWHERE)
+    wanted = [inner.replace("{name}", _name(cell)).replace("{}", cell) for cell in values]
+    places = _Anywhere(root) if anywhere else _AsWritten(root)
+    paths, missing, added = [], [], Counter[str]()
+    twice: list[str] = []
+    for row, relative in enumerate(wanted):
+        found = places.find(relative)
+        if len(found) > 1:
+            twice.append(f"{relative}: {', '.join(found[:3])}")
+        path = found[0] if found else os.path.join(root, relative)
+        if not found:
+            missing.append(row)
+        elif not relative.lower().endswith(suffix := os.path.splitext(path)[1].lower()):
+            added[suffix] += 1
+        paths.append(path)
+    notes = [f"images found with {suffix} added: {n:,}" for suffix, n in added.items()]
+    problem = ""
+    if twice:
+        problem = f"data.pattern={pattern}: more than one file for\n{bullet_list(twice, limit=5)}"
+    elif missing:
+        problem = _explain(values, paths, missing, root)
+        notes.append(f"images not found: {len(missing):,}")
+    return ImagePaths(paths, tuple(missing), tuple(notes), problem)
+
+
+class _AsWritten:
+    """Lists each folder once: on a file server, asking for every single file takes minutes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folders: dict[str, dict[str, str]] = {}
+
+    def find(self, relative: str) -> list[str]:
+        folder, name = os.path.split(os.path.join(self.root, relative))
+        if folder not in self.folders:
+            self.folders[folder] = dict(_names(folder))
+        listed = self.folders[folder]
+        if name in listed:
+            return [os.path.join(folder, name)]
+        return [
+            os.path.join(folder, listed[f"{name}{s}"]) for s in _SPELLED if f"{name}{s}" in listed
+        ]
+
+
+class _Anywhere:
+    """Knows every image below a folder by its name, and by its name without suffix."""
+
+    def __init__(self, root: Path) -> None:
+        self.named: dict[str, list[str]] = {}
+        for path in _walk(root):
+            name = os.path.basename(path)
+            for key in {name, os.path.splitext(name)[0]}:
+                self.named.setdefault(key, []).append(path)
+
+    def find(self, relative: str) -> list[str]:
+        tail = os.sep + relative
+        found = self.named.get(os.path.basename(relative), [])
+        return [p for p in found if p.endswith(tail) or os.path.splitext(p)[0].endswith(tail)]
+
+
+_SPELLED = tuple(suffix for s in IMAGE_SUFFIXES for suffix in (s, s.upper()))
+
+
+def _names(folder: str) -> Iterator[tuple[str, str]]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                yield entry.name, entry.name
+    except OSError:
+        return
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yield images below a folder; of very many, the first."""
+    seen = 0
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in files:
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                seen += 1
+                yield os.path.join(folder, name)
+        if seen > _WALKED:
+            return
+
+
+def _explain(values: Sequence[str], paths: list[str], missing: list[int], root: Path) -> str:
+    count = f"{len(missing):,} of {len(values):,} images are not there"
+    looked = bullet_list([f"{values[row]!r}: looked at {paths[row]}" for row in missing[:3]])
+    if not root.is_dir():
+        return f"{count}: data.root={root}: there is no such folder"
+    everywhere = _Anywhere(root)
+    sample = missing[:: max(1, len(missing) // _TRIED)]
+    patterns = Counter[str]()
+    found_any = 0
+    for row in sample:
+        name = _name(values[row])
+        files = everywhere.named.get(name) or everywhere.named.get(os.path.splitext(name)[0], [])
+        found_any += bool(files)
+        patterns.update({_pattern(values[row], os.path.relpath(p, root)) for p in files})
+    if not patterns:
+        images = {path for paths in everywhere.named.values() for path in paths}
+        below = (
+            f"{len(images):,} images are below {root}, none of these names; for example "
+            f"{os.path.relpath(min(images), root)}"
+            if images
+            else f"there is no image below {root}; data.root=FOLDER says where they are"
+        )
+        return f"{count}:\n{looked}\n{below}."
+    best, hits = patterns.most_common(1)[0]
+    if hits < found_any:  # several folders hold them
+        best, hits = f"{_ANYWHERE}{{name}}", found_any
+    share = f"all {len(sample):,}" if hits == len(sample) else f"{hits:,} of {len(sample):,}"
+    tried = f"data.pattern='{best}' finds {share} tried."
+    return f"{count}:\n{looked}\nFiles of these names exist: {tried}"
+
+
+def _pattern(cell: str, relative: str) -> str:
+    """Return the pattern that leads from a cell to a file of the same name."""
+    for known, placeholder in ((cell, "{}"), (_name(cell), "{name}")):
+        at = relative.rfind(known)
+        if known and at >= 0:
+            return relative[:at] + placeholder + relative[at + len(known) :]
+    stem = os.path.splitext(_name(cell))[0]
+    return relative.replace(stem, "{name}")
+
+
+def _name(cell: str) -> str:
+    return cell.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,1 @@
+"""Sweeps: the only folder that imports Optuna."""
