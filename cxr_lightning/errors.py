@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "DataError", "UserError", "bullet_list", "nearest"]
+__all__ = ["ConfigError", "DataError", "Diverged", "UserError", "bullet_list", "nearest"]
 
 
 class UserError(Exception):
@@ -23,6 +23,10 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """Files or tables that are missing, unreadable or contradict themselves."""
+
+
+class Diverged(UserError):
+    """Training left the finite numbers; a sweep learns from it where not to look."""
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:

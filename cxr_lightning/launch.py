@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,17 +27,24 @@ __all__ = [
     "external_processes",
     "external_rank",
     "launched_run",
+    "launched_splits",
     "other_ranks",
     "started_externally",
 ]
 
 RUN_VARIABLE = "CXR_LIGHTNING_RUN"
+SPLITS_VARIABLE = "CXR_LIGHTNING_SPLITS"
 
 
 def launched_run() -> Path | None:
     """Return the run's folder where this process was started as a further rank."""
     folder = os.environ.get(RUN_VARIABLE)
     return Path(folder) if folder and os.environ.get("LOCAL_RANK", "0") != "0" else None
+
+
+def launched_splits() -> tuple[str, ...]:
+    """Return the splits that rank 0 predicts at the end, and a further rank with it."""
+    return tuple(os.environ.get(SPLITS_VARIABLE, "val,test").split(","))
 
 
 def external_rank() -> int:
@@ -66,7 +73,9 @@ def started_externally() -> bool:
 
 
 @contextmanager
-def other_ranks(run: Path, devices: int) -> Iterator[None]:
+def other_ranks(
+    run: Path, devices: int, splits: Sequence[str] = ("val", "test")
+) -> Iterator[None]:
     """Start ranks 1 to `devices` - 1 on this machine and take rank 0; stop them all at the end.
 
     A rank that fails ends this process too, instead of leaving it waiting at a collective call;
@@ -86,6 +95,7 @@ def other_ranks(run: Path, devices: int) -> Iterator[None]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         RUN_VARIABLE: str(run.resolve()),
+        SPLITS_VARIABLE: ",".join(splits),
     }
     command = [sys.executable, "-m", "cxr_lightning.rank"]
     previous = {name: os.environ.get(name) for name in (*common, "LOCAL_RANK")}

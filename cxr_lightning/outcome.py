@@ -24,7 +24,7 @@ from cxr_lightning.evaluation.predictions import (
     make_predictions,
     write_predictions,
 )
-from cxr_lightning.evaluation.tables import AVERAGES, format_table
+from cxr_lightning.evaluation.tables import AVERAGES, flat_metrics, format_table, metrics_table
 from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
 from cxr_lightning.hardware import place
 from cxr_lightning.history import read_history
@@ -36,7 +36,7 @@ from cxr_lightning.report.figures import assessment_figures
 from cxr_lightning.report.page import Picture, ReportContext, report_page
 from cxr_lightning.terminal import SYNTHETIC, Reporter
 
-__all__ = ["SplitPredictions", "write_outcome"]
+__all__ = ["SplitPredictions", "write_outcome", "write_validation"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,40 @@ def write_outcome(
     if config.data.synthetic:
         reporter.say(SYNTHETIC, style="yellow")
     _farewell(config, record, reporter)
+    return metrics
+
+
+def write_validation(
+    config: Config, record: Record, data: ChestXrayDataModule, predictions: SplitPredictions
+) -> dict[str, float | None]:
+    """Score a run on validation alone, as a trial of a sweep is; returns the flat metrics.
+
+    Thresholds are fitted on the images that they are scored on: what depends on them is optimistic.
+    """
+    run, tracker = record.run, record.tracker
+    table = predictions.table(data.cohort)
+    tracker.log_artifact(write_predictions(table, run.path / "predictions_val.parquet"))
+    y_true, y_score, _ = arrays(table)
+    results = metrics_table(
+        table,
+        fit_thresholds(y_true, y_score, data.cohort.labels.names, rule="f1"),
+        replicates=0,
+        level=config.evaluation.level,
+        generator=np.random.default_rng(config.seed),
+    )
+    metrics = flat_metrics(results, "val")
+    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    tracker.log_artifact(run.write("metrics.json", text))
+    # The names of the curves hold every epoch; those of the epoch that was kept stand beside them.
+    curves = {"val/auroc_macro", "val/average_precision_macro"}
+    tracker.log_metrics(
+        {
+            name.replace("val/", "best/") if name in curves else name: value
+            for name, value in metrics.items()
+            if value is not None
+        }
+    )
+    tracker.log_artifact(run.path / "history.csv")
     return metrics
 
 

@@ -44,10 +44,16 @@ def main(argv: Sequence[str]) -> int:
     options = options_from_words(argv, PredictOptions, verb="predict", bare="input")
     check_predict(options)
     # torch takes seconds to import; a mistake on the command line is answered before that.
+    from cxr_lightning.inference.overlays import Draw
     from cxr_lightning.inference.run import predict
 
+    draw: Draw | None = None
+    if options.overlays is not None:
+        from cxr_lightning.explanation.overlays import overlay_for
+
+        draw = overlay_for
     try:
-        return EXIT_UNREADABLE if predict(options) else 0
+        return EXIT_UNREADABLE if predict(options, draw=draw) else 0
     except BrokenPipeError:  # what reads standard output has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

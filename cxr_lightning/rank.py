@@ -9,7 +9,7 @@ import threading
 from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import config_from_file
 from cxr_lightning.errors import UserError
-from cxr_lightning.launch import launched_run
+from cxr_lightning.launch import launched_run, launched_splits
 
 __all__ = ["join_run"]
 
@@ -22,7 +22,7 @@ def join_run() -> int:
         raise UserError("cxr_lightning.rank is started by a run, not by hand")
     from cxr_lightning.training import run_fit
 
-    run_fit(config_from_file(folder / "config.yaml"))
+    run_fit(config_from_file(folder / "config.yaml"), splits=launched_splits())
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,9 +28,16 @@ class Record:
 
 @contextmanager
 def open_record(
-    config: Config, cohort: Cohort, placement: Placement, resumed: RunFolder | None
+    config: Config,
+    cohort: Cohort,
+    placement: Placement,
+    resumed: RunFolder | None,
+    splits: Sequence[str] = ("val", "test"),
+    parent_run_id: str | None = None,
 ) -> Iterator[Record]:
     """Open the run's folder and MLflow run, new or continued, and close them with the right status.
+
+    `splits` are those that the run is scored on; `parent_run_id` is that of a sweep.
 
     Raises
     ------
@@ -45,11 +52,16 @@ def open_record(
         )
     run = resumed or new_run(config)
     with run.locked():
-        yield from _opened(config, cohort, placement, run)
+        yield from _opened(config, cohort, placement, run, splits, parent_run_id)
 
 
 def _opened(
-    config: Config, cohort: Cohort, placement: Placement, run: RunFolder
+    config: Config,
+    cohort: Cohort,
+    placement: Placement,
+    run: RunFolder,
+    splits: Sequence[str],
+    parent_run_id: str | None,
 ) -> Iterator[Record]:
     try:
         tracker = open_tracker(
@@ -59,6 +71,7 @@ def _opened(
             config.run.tags | {"data": config.data.name, "fingerprint": cohort.fingerprint},
             run.path,
             run.state().mlflow_run_id or None,
+            parent_run_id=parent_run_id,
         )
     except ConfigError:
         if not run.resumed:
@@ -68,7 +81,7 @@ def _opened(
     status: Status = "failed"
     try:
         with tracker:
-            _log_start(config, cohort, placement, run, tracker)
+            _log_start(config, cohort, placement, run, tracker, splits)
             yield Record(run, tracker)
         status = "finished"
     except KeyboardInterrupt:
@@ -84,6 +97,7 @@ def _log_start(
     placement: Placement,
     run: RunFolder,
     tracker: MLflowTracker,
+    splits: Sequence[str],
 ) -> None:
     tracker.log_artifact(run.write("config.yaml", config_to_yaml(config)))
     # Neither the run's own name and place nor its resumption are parameters of the experiment.
@@ -104,10 +118,16 @@ def _log_start(
         {str(split): column.to_dict() for split, column in counts.items()}, "data/splits.json"
     )
     tracker.log_dict(
-        {"fingerprint": cohort.fingerprint, "flow": [vars(step) for step in cohort.flow]},
+        {
+            "fingerprint": cohort.fingerprint,
+            "flow": [vars(step) for step in cohort.flow],
+            "notes": list(cohort.notes),
+        },
         "data/cohort.json",
     )
     for split, context in (("train", "training"), ("val", "validation"), ("test", "test")):
+        if split not in ("train", *splits):
+            continue
         tracker.log_dataset(
             config.data.name,
             cohort.fingerprint,

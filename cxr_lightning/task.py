@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from cxr_lightning.config.schema import ModelConfig, OptimConfig, TrainerConfig
 from cxr_lightning.data.dataset import Batch
-from cxr_lightning.errors import UserError
+from cxr_lightning.errors import Diverged
 from cxr_lightning.evaluation.discrimination import (
     auroc_per_label,
     average_precision_per_label,
@@ -191,7 +191,7 @@ class MultiLabelTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         _, outputs, targets = self.predictions.compute()
         if not np.isfinite(outputs).all():
-            raise UserError(
+            raise Diverged(
                 f"training diverged in epoch {self.current_epoch + 1}: the network's outputs are "
                 "not finite. Lower optim.lr, or set trainer.gradient_clip_val=1; the epochs before "
                 "it are in the run's checkpoints"

@@ -42,6 +42,8 @@ class Reporter:
             self.say(
                 f"{step.reason}: {left_out}{step.images:,} images of {step.patients:,} patients"
             )
+        for note in cohort.notes:
+            self.say(note)
         self.say(f"fingerprint of the data: {cohort.fingerprint}")
         counts = split_counts(cohort)
         table = Table(title=f"data={name}", title_justify="left")

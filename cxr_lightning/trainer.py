@@ -58,7 +58,12 @@ def build_trainer(
             strategy=_strategy(config, placement),
             precision=placement.precision,
             max_epochs=config.trainer.max_epochs,
-            callbacks=[*_callbacks(config), *callbacks, *_checkpoints(config, run)],
+            callbacks=[
+                *_callbacks(config),
+                *callbacks,
+                _StopTogether(),
+                *_checkpoints(config, run),
+            ],
             plugins=plugins,
             logger=False,
             use_distributed_sampler=False,
@@ -122,6 +127,18 @@ class _EarlyStopping(EarlyStopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.wait_count >= self.patience:
             trainer.should_stop = True
+
+
+class _StopTogether(Callback):
+    """Stops all devices where one of them wants to, such as the one that prunes a trial.
+
+    The others would wait for it in the next step for ever.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
+            trainer.should_stop = stop
 
 
 class _Checkpoint(ModelCheckpoint):

@@ -25,7 +25,7 @@ from cxr_lightning.losses.base import build_loss
 from cxr_lightning.models.freezing import freeze_stages
 from cxr_lightning.models.network import build_network
 from cxr_lightning.models.weights import load_weights
-from cxr_lightning.outcome import SplitPredictions, write_outcome
+from cxr_lightning.outcome import SplitPredictions, write_outcome, write_validation
 from cxr_lightning.record import Record, open_record
 from cxr_lightning.runs import RunFolder, check_free, find_run
 from cxr_lightning.task import MultiLabelTask
@@ -33,10 +33,17 @@ from cxr_lightning.terminal import SYNTHETIC, Reporter
 from cxr_lightning.tracking.address import parse_address
 from cxr_lightning.trainer import BEST, LAST, build_trainer, quiet_lightning
 
-__all__ = ["run_fit"]
+__all__ = ["check_config", "check_labels", "run_fit"]
 
 
-def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, float | None]:
+def run_fit(
+    config: Config,
+    callbacks: Sequence[Callback] = (),
+    *,
+    splits: Sequence[str] = ("val", "test"),
+    parent_run_id: str | None = None,
+    prepared: ChestXrayDataModule | None = None,
+) -> dict[str, float | None]:
     """Train, evaluate, and write everything that a run holds.
 
     Parameters
@@ -45,6 +52,13 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
         The whole configuration.
     callbacks
         Further Lightning callbacks, e.g. one that prunes a trial.
+    splits
+        What is predicted at the end; without "test" the run is scored on validation alone, and
+        never reads the test set.
+    parent_run_id
+        The MLflow run that this one is part of.
+    prepared
+        A module that has read and decoded the data already; used where it means the same images.
 
     Returns
     -------
@@ -62,7 +76,7 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
     reporter = Reporter(silent=not first)
     placement = place(config.trainer)
     if joined is None:
-        _check_config(config, placement)
+        check_config(config, placement)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     elif placement.accelerator == "cpu" and placement.devices > 1:
@@ -72,33 +86,43 @@ def run_fit(config: Config, callbacks: Sequence[Callback] = ()) -> dict[str, flo
     if config.resume == "auto" and resumed is None:
         reporter.say("resume=auto: no unfinished run of this configuration; a new one starts")
     data = ChestXrayDataModule(config.data, config.augment, seed=config.seed)
+    if prepared is not None:
+        data.reuse(prepared)
     if config.data.synthetic:
         reporter.say(SYNTHETIC, style="yellow")
     table = data.read()
     reporter.cohort(table, config.data.name)
-    _check_labels(config, data)
+    check_labels(config, data)
     cohort = data.prepare(progress=first)
     if cohort is not table:
         reporter.say("after leaving out what cannot be read:")
         reporter.cohort(cohort, config.data.name)
-        _check_labels(config, data)
+        check_labels(config, data)
     if config.data.sampling != SamplingConfig():
         reporter.sampling(data.sampling())
     task = _build_task(config, data, reporter)
     if not first:
         # A further rank writes nothing; one that was started from outside is told the folder.
         run = RunFolder(joined or Path("runs"))
-        return _train(config, data, task, placement, run, None, reporter, callbacks)
-    with open_record(config, cohort, placement, resumed) as record:
+        return _train(config, data, task, placement, run, None, reporter, callbacks, splits)
+    with open_record(config, cohort, placement, resumed, splits, parent_run_id) as record:
         reporter.say(f"run {record.run.name} in {record.run.path}")
         record.tracker.log_dict(data.sampling(), "data/sampling.json")
         record.tracker.log_dict(task.loss.weights(data.labels.names), "data/loss_weights.json")
-        with other_ranks(record.run.path, placement.devices):
-            return _train(config, data, task, placement, record.run, record, reporter, callbacks)
+        with other_ranks(record.run.path, placement.devices, splits):
+            return _train(
+                config, data, task, placement, record.run, record, reporter, callbacks, splits
+            )
 
 
-def _check_config(config: Config, placement: Placement) -> None:
-    """Refuse what needs no data to be known wrong: reading and decoding can take an hour."""
+def check_config(config: Config, placement: Placement) -> None:
+    """Refuse what needs no data to be known wrong: reading and decoding can take an hour.
+
+    Raises
+    ------
+    ConfigError
+        The first thing that is wrong.
+    """
     processes = placement.devices * config.trainer.num_nodes
     started = external_processes()
     if started == 1 and config.trainer.num_nodes > 1:
@@ -130,7 +154,14 @@ def _check_config(config: Config, placement: Placement) -> None:
         freeze_stages(network, config.model.freeze)
 
 
-def _check_labels(config: Config, data: ChestXrayDataModule) -> None:
+def check_labels(config: Config, data: ChestXrayDataModule) -> None:
+    """Refuse data on which training, or choosing the best epoch, would be undefined.
+
+    Raises
+    ------
+    ConfigError, DataError
+        The first thing that is wrong.
+    """
     counts = data.label_counts()
     build_loss(config.loss, counts)
     one_class = (counts.positives == 0) | (counts.negatives == 0)
@@ -191,6 +222,7 @@ def _train(
     record: Record | None,
     reporter: Reporter,
     callbacks: Sequence[Callback],
+    splits: Sequence[str],
 ) -> dict[str, float | None]:
     history = [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
     trainer = build_trainer(config, placement, run, [*history, *callbacks])
@@ -201,9 +233,9 @@ def _train(
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
         _load_best(task, run)
+        loaders = {"val": data.val_dataloader, "test": data.test_dataloader}
         predictions = {
-            split: _predict(trainer, task, loader, split)
-            for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader()))
+            split: _predict(trainer, task, loaders[split](), split) for split in splits
         }
     except SystemExit:
         # Lightning turns Ctrl-C into a plain exit.
@@ -212,6 +244,8 @@ def _train(
         raise
     if record is None:
         return {}
+    if "test" not in splits:
+        return write_validation(config, record, data, predictions["val"])
     return write_outcome(config, record, data, task.network, predictions, reporter)
 
 

@@ -266,10 +266,9 @@ def _invalid(
         )
     counts = labels.counts
     one_class = counts[(counts["positive"] == 0) | (counts["negative"] == 0)]
-    for split in ("train", "test"):
-        names = one_class.loc[one_class["split"] == split, "label"]
-        if len(names):
-            found.append(f"the {split} split holds one class only of {', '.join(names)}")
+    names = one_class.loc[one_class["split"] == "train", "label"]
+    if len(names):
+        found.append(f"the train split holds one class only of {', '.join(names)}")
     return found
 
 
@@ -293,8 +292,16 @@ def _warnings(images: ImageFindings, labels: Labels, config: DataConfig) -> list
     if images.contradictions:
         found.append(f"{len(images.contradictions):,} of those groups disagree in their labels")
     counts = labels.counts
+    for part in ("val", "test"):
+        here = counts[counts["split"] == part]
+        one_class = here.loc[(here["positive"] == 0) | (here["negative"] == 0), "label"]
+        if len(one_class):
+            found.append(
+                f"the {part} split holds one class only of {', '.join(one_class)}, so that nothing "
+                "can be measured of them there"
+            )
     rare = counts[(counts["split"] != "train") & counts["positive"].between(1, 9)]
-    for split, part in rare.groupby("split", sort=False):
-        names = ", ".join(f"{row.label} ({row.positive})" for row in part.itertuples())
+    for split, few in rare.groupby("split", sort=False):
+        names = ", ".join(f"{row.label} ({row.positive})" for row in few.itertuples())
         found.append(f"fewer than 10 positives in {split}, so that intervals are wide: {names}")
     return found

@@ -36,6 +36,7 @@ def audit_json(audit: Audit, config: DataConfig) -> str:
         "invalid": list(audit.invalid),
         "warnings": list(audit.warnings),
         "flow": [asdict(step) for step in cohort.flow],
+        "notes": list(cohort.notes),
         "table_one": {str(split): column.to_dict() for split, column in audit.table_one.items()},
         "labels": {
             name: {
@@ -88,6 +89,7 @@ def audit_page(audit: Audit, cache: ImageCache, config: DataConfig) -> str:
         invalid=audit.invalid,
         warnings=audit.warnings,
         flow=cohort.flow,
+        notes=cohort.notes,
         splits=[
             (
                 split,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cxr_lightning.errors import ConfigError, bullet_list, nearest
 
-__all__ = ["GROUPS", "choices", "find_choice", "group_description", "shipped_conf"]
+__all__ = ["GROUPS", "SWEEP", "choices", "find_choice", "group_description", "shipped_conf"]
 
+SWEEP = {"sweep": "the search space: what varies, how it is sampled, what is sought"}
 GROUPS = {
     "data": "the radiographs and their labels",
     "model": "the network; any timm name or torchvision/NAME works without a file",

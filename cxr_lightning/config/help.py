@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cxr_lightning.config.deferred import heavy_imports_stubbed
-from cxr_lightning.config.groups import GROUPS, choices, group_description, search_path
+from cxr_lightning.config.groups import GROUPS, SWEEP, choices, group_description, search_path
 from cxr_lightning.config.schema import Config, DataConfig, LossConfig
 from cxr_lightning.config.validate import section_class
 
@@ -23,6 +23,12 @@ __all__ = ["VERBS", "fields_of", "print_help"]
 
 VERBS = {
     "fit": "train, evaluate on the test set, write the bundle",
+    "sweep": "search for a better configuration, in trials that can be continued",
+    "prepare": "decode, cache and audit a data set before anything is trained",
+    "evaluate": "bundles or saved predictions on any data set: tables, figures, a report",
+    "explain": "heat maps, localisation against boxes, features and clusters of a bundle",
+    "predict": "probabilities, decisions and flags for images",
+    "export": "a bundle's network as ONNX, proven equal to torch",
 }
 # Sections whose fields depend on a name, and what all of their kinds share.
 _POLYMORPHIC: dict[str, type[BaseModel]] = {"data": DataConfig, "loss": LossConfig}
@@ -38,7 +44,7 @@ def print_help(
     console.print("\n[bold]Verbs[/bold] (python -m cxr_lightning.VERB)")
     console.print(_two_columns((name, text) for name, text in VERBS.items()))
     console.print("\n[bold]Groups[/bold] (GROUP=CHOICE)")
-    for group, meaning in GROUPS.items():
+    for group, meaning in (GROUPS | (SWEEP if verb == "sweep" else {})).items():
         console.print(f"  [bold cyan]{group}[/bold cyan]: {meaning}")
         rows = [
             (f"  {name}", group_description(file)) for name, file in choices(group, folders).items()

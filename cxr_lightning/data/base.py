@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,12 @@ from cxr_lightning.losses.weights import LabelCounts
 from cxr_lightning.studies import LeakageReport, audit_leakage
 
 __all__ = ["ChestXrayDataModule", "decode"]
+
+
+def _images(config: DataConfig) -> dict[str, Any]:
+    """Return what decides on the table and the pictures of a module."""
+    later = {"batch_size", "workers", "sampling", "uncertain", "first_model"}
+    return config.model_dump(exclude=later)
 
 
 def decode(cohort: Cohort, config: DataConfig, *, progress: bool) -> ImageCache:
@@ -109,6 +116,19 @@ class ChestXrayDataModule(LightningDataModule):
             self._refuse_leaks(audit_leakage(cohort.table, cache.content_hash))
             self._cache = cache
         return cohort
+
+    def reuse(self, other: ChestXrayDataModule) -> None:
+        """Take over what another module has read and decoded, where both mean the same images.
+
+        What they make of them, such as labels and inputs beside the image, may differ.
+        """
+        if other.serves(self.config):
+            self._use(other.cohort)
+            self._cache = other._cache
+
+    def serves(self, config: DataConfig) -> bool:
+        """Whether this module has read and decoded the images that a configuration means."""
+        return self._cache is not None and _images(self.config) == _images(config)
 
     def _use(self, cohort: Cohort) -> None:
         self.tabular = fit_tabular(cohort.table, self.config.tabular, cohort.labels)

@@ -93,6 +93,8 @@ class CacheFiles:
         root = os.path.commonpath([os.path.dirname(ordered[0]), os.path.dirname(ordered[-1])])
         names = [path[len(root) :].lstrip(os.sep) for path in ordered]
         identity = [root, str(image.size), image.fit, str(DECODER_VERSION), str(LAYOUT_VERSION)]
+        if image.voi != "lut":  # the only one that older caches know
+            identity.append(image.voi)
         digest = blake2b(
             "\0".join([*identity, *names]).encode(errors="surrogateescape"), digest_size=8
         ).hexdigest()

@@ -44,6 +44,8 @@ class Cohort:
         so that runs on different parts of a data set share it.
     fingerprint
         Hash of ids, labels and splits.
+    notes
+        How the files were understood, a sentence each.
     """
 
     table: pd.DataFrame
@@ -51,6 +53,7 @@ class Cohort:
     flow: tuple[FlowStep, ...]
     all_images: tuple[str, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split, int64, ascending."""
@@ -87,7 +90,9 @@ def build_cohort(config: DataConfig) -> Cohort:
         raise DataError("no image is left:\n" + "\n".join(_describe(step) for step in flow))
     studies = _split(studies, config, labels).reset_index(drop=True)
     validate_studies(studies, labels, source=f"data={config.name}")
-    return Cohort(studies, labels, tuple(flow), all_images, fingerprint(studies, labels))
+    return Cohort(
+        studies, labels, tuple(flow), all_images, fingerprint(studies, labels), reading.notes
+    )
 
 
 def leave_out(cohort: Cohort, bad: np.ndarray, reason: str) -> Cohort:

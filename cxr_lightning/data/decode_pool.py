@@ -89,13 +89,13 @@ def decode_into_slots(
                 yield _decode_one(job, file, image)
         return
     processes = min(processes or available_cpus(), -(-len(jobs) // (2 * AHEAD)))
-    pool = DecodePool(jobs, [str(pixels), str(image.size), image.fit])
+    pool = DecodePool(jobs, [str(pixels), str(image.size), image.fit, image.voi])
     yield from pool.run(processes)
 
 
 def _decode_one(job: Job, file: IO[bytes], image: ImageConfig) -> Outcome:
     try:
-        picture = read_image(job.path)
+        picture = read_image(job.path, voi=image.voi)
         height, width = picture.shape
         square = resize_to_square(picture, image)
     except UnreadableImage as error:
@@ -229,12 +229,12 @@ def _ending(child: subprocess.Popen[str], errors: IO[bytes]) -> str:
     return f"exit code {code}: {said[-1] if said else 'no message'}"
 
 
-def _main(pixels: str, size: str, fit: str) -> None:
+def _main(pixels: str, size: str, fit: str, voi: str = "lut") -> None:
     """Decode the jobs read from standard input, one JSON list a line, and answer each in a line."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # so that nothing a library prints is taken for an answer
     cv2.setNumThreads(1)
-    image = ImageConfig.model_validate({"size": int(size), "fit": fit})
+    image = ImageConfig.model_validate({"size": int(size), "fit": fit, "voi": voi})
     with open(pixels, "r+b", buffering=0) as file:
         answers.write("ready\n")
         for line in sys.stdin:

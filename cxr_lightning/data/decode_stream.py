@@ -62,7 +62,7 @@ def decode_stream(
         with pixels.open("wb") as file:
             os.truncate(file.fileno(), slots * image.size**2)
         mapped = np.memmap(pixels, np.uint8, "r", shape=(slots, image.size, image.size))
-        pool = _RingPool([str(pixels), str(image.size), image.fit])
+        pool = _RingPool([str(pixels), str(image.size), image.fit, image.voi])
         yield from pool.decode(chain(few, rest), processes, mapped)
 
 

@@ -26,6 +26,7 @@ from cxr_lightning.data.unreadable import UnreadableImage
 
 if TYPE_CHECKING:
     from cxr_lightning.config.schema import ImageConfig
+    from cxr_lightning.data.dicom_display import Voi
 
 __all__ = [
     "DECODER_VERSION",
@@ -63,7 +64,7 @@ class Placement(NamedTuple):
     target: Box
 
 
-def read_image(path: Path | str) -> NDArray[np.uint8]:
+def read_image(path: Path | str, *, voi: Voi = "lut") -> NDArray[np.uint8]:
     """Read a radiograph as a contiguous uint8 array of shape (height, width).
 
     The kind is told from the content, not from the file's name. DICOM pixels are as displayed
@@ -76,12 +77,12 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
-        return _decode(_read_bytes(path), path.suffix.lower())
+        return _decode(_read_bytes(path), path.suffix.lower(), voi)
     except UnreadableImage as error:
         raise UnreadableImage(error.reason, path, error.passing) from error
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
+def decode_image(data: bytes, *, voi: Voi = "lut") -> NDArray[np.uint8]:
     """Decode the content of a PNG, JPEG or DICOM file as :func:`read_image` does.
 
     DICOM is told by its preamble here, as there is no name.
@@ -92,7 +93,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     """
     if not data:
         raise UnreadableImage("empty file")
-    return _decode(data, "")
+    return _decode(data, "", voi)
 
 
 def read_resized(path: Path | str, image: ImageConfig) -> NDArray[np.uint8]:
@@ -101,7 +102,7 @@ def read_resized(path: Path | str, image: ImageConfig) -> NDArray[np.uint8]:
     The whole picture is decoded and then resized. The reduced decoding of JPEG is not used: it
     shifts single pixels by 10 to 60 grey values, and the hash of the picture needs all of it.
     """
-    return resize_to_square(read_image(path), image)
+    return resize_to_square(read_image(path, voi=image.voi), image)
 
 
 def placement(height: int, width: int, image: ImageConfig) -> Placement:
@@ -186,7 +187,7 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, suffix: str) -> NDArray[np.uint8]:
+def _decode(data: bytes, suffix: str, voi: Voi) -> NDArray[np.uint8]:
     if data.startswith(png.SIGNATURE):
         return to_grey(png.decode_png(data))
     if data.startswith(b"\xff\xd8\xff"):
@@ -195,7 +196,7 @@ def _decode(data: bytes, suffix: str) -> NDArray[np.uint8]:
         # imported here: pydicom takes longer to import than everything else in this module
         from cxr_lightning.data.dicom import read_dicom
 
-        return read_dicom(BytesIO(data))
+        return read_dicom(BytesIO(data), voi=voi)
     raise UnreadableImage(f"not an image: starts with {data[:12]!r}; PNG, JPEG and DICOM are read")
 
 

@@ -85,6 +85,8 @@ def read_studies(config: DataConfig) -> Reading:
     if config.root is None:
         raise ConfigError("data.root: required; the folder with Data_Entry_2017.csv and the images")
     root = config.root
+    if str(root) == "phantom":
+        raise ConfigError("data.root=phantom: the synthetic NIH is data=phantom")
     if not root.is_dir():
         raise ConfigError(f"data.root={root}: there is no such folder")
     labels = LABELS.choose(config.labels, also=(NO_FINDING,))

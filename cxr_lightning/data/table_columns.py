@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,9 @@ from cxr_lightning.data.tables import places
 from cxr_lightning.errors import bullet_list
 
 __all__ = ["Roles", "read_roles"]
+
+if TYPE_CHECKING:
+    Read = Callable[[str, Callable[[pd.Series], Parsed], str], np.ndarray]
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -110,9 +114,6 @@ def read_roles(
     for name in roles.inputs:
         told[name] = _input(raw, name, file, notes, problems)
     return pd.DataFrame(told, index=raw.index)
-
-
-Read = Callable[[str, Callable[[pd.Series], Parsed], str], np.ndarray]
 
 
 def _check_ids(

@@ -59,7 +59,8 @@ class Composer:
 
     def _monitor(self) -> dict[str, Any]:
         # The epoch that is kept is the best by what is sought.
-        return {"trainer.monitor": one for one in self.reading.space.metrics if one in EPOCH_METRICS}
+        found = [one for one in self.reading.space.metrics if one in EPOCH_METRICS]
+        return {"trainer.monitor": found[0]} if found else {}
 
     def _compose(
         self, values: Mapping[str, Any], suggested: list[str], origin: Mapping[str, str] | None

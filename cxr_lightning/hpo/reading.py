@@ -11,21 +11,21 @@ import yaml
 from pydantic import ValidationError
 
 from cxr_lightning.config.compose import parse_overrides
-from cxr_lightning.config.groups import GROUPS, choices, find_choice, search_path
+from cxr_lightning.config.groups import GROUPS, find_choice, search_path
 from cxr_lightning.config.messages import explain
 from cxr_lightning.config.schema import Section
 from cxr_lightning.errors import ConfigError, bullet_list, nearest
+from cxr_lightning.hpo.samplers import grid_values
 from cxr_lightning.hpo.space import (
-    Categorical,
     EPOCH_METRICS,
+    LATENCY,
+    Categorical,
     FloatRange,
     IntRange,
-    LATENCY,
     Space,
     allowed,
     plain,
 )
-from cxr_lightning.hpo.samplers import grid_values
 
 __all__ = ["DEFAULT", "Reading", "problems_message", "read_space"]
 
@@ -253,8 +253,8 @@ def _condition_problems(space: Space, listed: list[str]) -> list[str]:
                 continue
             known = [plain(value) for value in values]
             problems += [
-                f"{where}={plain(one)}: never a value of {key}.{nearest(plain(one), known)} It has: "
-                f"{', '.join(known)}"
+                f"{where}={plain(one)}: never a value of {key}.{nearest(plain(one), known)} "
+                f"It has: {', '.join(known)}"
                 for one in allowed(wanted)
                 if plain(one) not in known
             ]

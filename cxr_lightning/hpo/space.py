@@ -93,9 +93,7 @@ class Categorical(Section):
         return self
 
 
-Parameter: TypeAlias = Annotated[
-    FloatRange | IntRange | Categorical, Field(discriminator="type")
-]
+Parameter: TypeAlias = Annotated[FloatRange | IntRange | Categorical, Field(discriminator="type")]
 
 
 def _check_bounds(spec: FloatRange | IntRange) -> None:
@@ -149,11 +147,15 @@ class PrunerConfig(Section):
         return self
 
 
+def _auroc() -> dict[str, Literal["maximize", "minimize"]]:
+    return {"val/auroc_macro": "maximize"}
+
+
 class Space(Section):
     """Everything that a file of `conf/sweep` says."""
 
     objective: dict[str, Literal["maximize", "minimize"]] = Field(
-        default_factory=lambda: {"val/auroc_macro": "maximize"},
+        default_factory=_auroc,
         min_length=1,
         max_length=3,
         description="Metric to direction; several: a Pareto front.",

@@ -6,27 +6,41 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_lightning.bundle import load_bundle
-from cxr_lightning.explanation.overlays import overlay_for
+from cxr_lightning.bundle import Bundle, load_bundle
 from cxr_lightning.inference.predictor import Predicted
 
-__all__ = ["OverlayWriter"]
+__all__ = ["Draw", "OverlayWriter"]
+
+
+class Draw(Protocol):
+    """Draws images (n, size, size) with what speaks for labels: (n, labels, size, size, 3), RGB."""
+
+    def __call__(
+        self,
+        bundle: Bundle,
+        images: NDArray[np.uint8],
+        labels: Sequence[str],
+        *,
+        tabular: NDArray[np.float32] | None,
+    ) -> NDArray[np.uint8]: ...
 
 
 class OverlayWriter:
-    """Writes FOLDER/IMAGE/LABEL.png by Grad-CAM; nothing for an image without a positive label.
+    """Writes FOLDER/IMAGE/LABEL.png by `draw`; nothing for an image without a positive label.
 
     A second image of the same name gets the folder IMAGE_2, and so on in the order of the rows.
     """
 
-    def __init__(self, bundle: Path, folder: Path, *, device: str) -> None:
+    def __init__(self, bundle: Path, folder: Path, draw: Draw, *, device: str) -> None:
         self.bundle = load_bundle(bundle, device=device)
         self.folder = folder
+        self.draw = draw
         self.written = 0
         self._taken: Counter[str] = Counter()
 
@@ -51,7 +65,7 @@ class OverlayWriter:
             count = self._taken[name]
             folder = self.folder / (name if count == 1 else f"{name}_{count}")
             folder.mkdir(parents=True, exist_ok=True)
-            pictures = overlay_for(
+            pictures = self.draw(
                 self.bundle,
                 images[row : row + 1],
                 positive,

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import numpy as np
 from rich.console import Console
@@ -23,13 +23,11 @@ from cxr_lightning.bundle import BundleInfo
 from cxr_lightning.data.decode_stream import Decoded, decode_stream
 from cxr_lightning.inference.beside import BesideTable, wanted_columns
 from cxr_lightning.inference.options import SUFFIXES, PredictOptions, TableFormat
+from cxr_lightning.inference.overlays import Draw, OverlayWriter
 from cxr_lightning.inference.predictor import FLAGS, Predictor, prediction_table
 from cxr_lightning.inference.runtimes import open_runtime, torch_device
 from cxr_lightning.inference.sources import image_paths, open_ended
 from cxr_lightning.inference.writers import ErrorList, open_table
-
-if TYPE_CHECKING:
-    from cxr_lightning.inference.overlays import OverlayWriter
 
 __all__ = ["predict"]
 
@@ -37,9 +35,15 @@ ERRORS = "errors.csv"
 
 
 def predict(
-    options: PredictOptions, *, stdin: TextIO | None = None, stdout: TextIO | None = None
+    options: PredictOptions,
+    *,
+    draw: Draw | None = None,
+    stdin: TextIO | None = None,
+    stdout: TextIO | None = None,
 ) -> int:
     """Predict all images that `options` name; return how many could not be read.
+
+    `draw` makes the heat maps that `options.overlays` asks for.
 
     Raises
     ------
@@ -55,7 +59,10 @@ def predict(
     paths: Iterable[str] = image_paths(options.input, stdin or sys.stdin)
     if not open_ended(options.input):
         paths = list(paths)
-    overlays = _overlays(options)
+    overlays = None
+    if options.overlays is not None and draw is not None:
+        device = torch_device(options.device)
+        overlays = OverlayWriter(options.bundle, options.overlays, draw, device=device)
     _say_before(console, info, options)
     errors = ErrorList((options.output.parent if options.output else Path()) / ERRORS)
     counts: Counter[str] = Counter()
@@ -84,15 +91,6 @@ def predict(
     if overlays is not None:
         console.print(f"{overlays.written:,} heat maps in {options.overlays}")
     return errors.count
-
-
-def _overlays(options: PredictOptions) -> OverlayWriter | None:
-    if options.overlays is None:
-        return None
-    # Imports a library that nothing else here needs.
-    from cxr_lightning.inference.overlays import OverlayWriter
-
-    return OverlayWriter(options.bundle, options.overlays, device=torch_device(options.device))
 
 
 def _batches(

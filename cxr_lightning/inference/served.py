@@ -113,11 +113,11 @@ def _as_table(model_input: Any) -> pd.DataFrame:
 def _pixels(image: Any, config: ImageConfig) -> NDArray[np.uint8]:
     """Return the square that the network takes, as training made it."""
     if isinstance(image, bytes | bytearray | memoryview):
-        return resize_to_square(decode_image(_content(bytes(image))), config)
+        return resize_to_square(decode_image(_content(bytes(image)), voi=config.voi), config)
     if isinstance(image, str | os.PathLike):
         if ON_SERVER in os.environ:
             raise UnreadableImage("a server reads no files; send the file's bytes in base64")
-        return resize_to_square(read_image(Path(image)), config)
+        return resize_to_square(read_image(Path(image), voi=config.voi), config)
     if isinstance(image, np.ndarray):
         colour = image.ndim == 3 and image.shape[2] == 3
         if image.dtype not in (np.uint8, np.uint16) or not (image.ndim == 2 or colour):

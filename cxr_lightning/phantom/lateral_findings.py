@@ -17,6 +17,7 @@ from cxr_lightning.phantom.effects import Effect, finding_stream
 from cxr_lightning.phantom.lateral_anatomy import LateralChest
 from cxr_lightning.phantom.opacities import lesion_place
 from cxr_lightning.phantom.streams import stream
+from cxr_lightning.phantom.structures import broken_ribs
 
 __all__ = ["lateral_effect"]
 
@@ -139,6 +140,14 @@ def _hernia(view: LateralChest, finding: Finding) -> Effect:
     return Effect(fill=0.6 * body * view.aerated, attenuation=0.14 * body - 0.26 * air)
 
 
+def _fracture(view: LateralChest, finding: Finding) -> Effect:
+    """Callus of the broken ribs, at their heights, in front of the spine."""
+    canvas, callus = view.canvas, np.zeros_like(view.canvas.x)
+    for _, y in broken_ribs(view.chest, finding):
+        callus += canvas.blob((0.3 * view.depth, y + 8), (8, 6), 40)
+    return Effect(attenuation=(0.12 + 0.14 * finding.severity) * callus)
+
+
 _DRAWN_BY: dict[str, Callable[[LateralChest, Finding], Effect]] = {
     "Atelectasis": _atelectasis,
     "Consolidation": _opacity,
@@ -146,6 +155,7 @@ _DRAWN_BY: dict[str, Callable[[LateralChest, Finding], Effect]] = {
     "Effusion": _effusion,
     "Emphysema": _emphysema,
     "Fibrosis": _fibrosis,
+    "Fracture": _fracture,
     "Hernia": _hernia,
     "Infiltration": _opacity,
     "Mass": _nodule,

@@ -10,6 +10,7 @@ from cxr_lightning.phantom.cases import Finding
 from cxr_lightning.phantom.effects import Chest, Effect, finding_stream
 
 __all__ = [
+    "broken_ribs",
     "cardiomegaly",
     "effusion",
     "emphysema",
@@ -140,20 +141,27 @@ def fibrosis(chest: Chest, finding: Finding) -> Effect:
 
 def fracture(chest: Chest, finding: Finding) -> Effect:
     """Broken ribs, one above the other: each with a dark gap, and callus or overlap around it."""
-    generator, canvas = finding_stream(chest.case, finding), chest.canvas
-    thorax, side = chest.thorax, finding.side
-    border = lateral_border(thorax, side, 40)
-    first = int(generator.integers(3, 6))
+    canvas, sign = chest.canvas, SIGN[finding.side]
     callus, gaps = np.zeros_like(canvas.x), []
-    for number in range(first, first + 2 + round(2 * finding.severity)):
+    for x, y in broken_ribs(chest, finding):
+        callus += canvas.blob((x, y), (9, 6), sign * 50)
+        gaps.append(np.array([[x - 6, y - 7.0], [x + 6, y + 7.0]]))
+    strength = 0.16 + 0.16 * finding.severity
+    gap = canvas.blur(canvas.stroke(gaps, 2.2), 0.5)
+    return Effect(attenuation=strength * callus - 0.16 * gap)
+
+
+def broken_ribs(chest: Chest, finding: Finding) -> list[tuple[float, float]]:
+    """Return where the ribs are broken, in millimetres of the frontal plane."""
+    generator, thorax = finding_stream(chest.case, finding), chest.thorax
+    border = lateral_border(thorax, finding.side, 40)
+    first, count = int(generator.integers(2, 5)), 3 + round(2 * finding.severity)
+    places = []
+    for number in range(first, first + count):
         y = thorax.apex + 22 + thorax.rib_gap * number + float(generator.normal(0, 2))
         wall = float(np.interp(-y, -border[:, 1], border[:, 0]))
-        x = wall * float(generator.uniform(0.88, 0.95))
-        callus += canvas.blob((x, y), (8, 5), SIGN[side] * 50)
-        gaps.append(np.array([[x - 5, y - 6.0], [x + 5, y + 6.0]]))
-    strength = 0.12 + 0.14 * finding.severity
-    gap = canvas.blur(canvas.stroke(gaps, 1.8), 0.5)
-    return Effect(attenuation=strength * callus - 0.12 * gap)
+        places.append((wall * float(generator.uniform(0.84, 0.94)), y))
+    return places
 
 
 def pleural_thickening(chest: Chest, finding: Finding) -> Effect:

@@ -149,10 +149,9 @@ class TrackedRun:
         """Keep a copy of all files below a directory, in `folder` of the run's artifacts."""
         self.log_artifact(directory, folder)
 
-    def log_model(self, bundle: Path | str, *, register_as: str | None = None) -> None:
+    def log_model(self, bundle: Path, *, register_as: str | None = None) -> None:
         """Log a bundle as the run's MLflow model, and register it under a name if one is given."""
-        where = {"path": str(Path(bundle).resolve()), "register_as": register_as or ""}
-        self._put({"kind": "model", **where})
+        self._put({"kind": "model", "path": str(bundle.resolve()), "register_as": register_as})
 
     def log_text(self, text: str, file: str) -> None:
         """Keep a text under the artifact name `file`, such as ``report/notes.md``."""

@@ -1,4 +1,4 @@
-"""The one module that imports MLflow: opens a store, starts or continues a run, delivers records.
+"""Opens a store, starts or continues a run, delivers records; only `model` imports MLflow besides.
 
 MLflow is imported when a store is opened (its import takes about two seconds), its usage telemetry
 is off unless the user has decided otherwise, and its own lines on the terminal are held back.

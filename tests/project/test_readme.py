@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -42,7 +45,10 @@ ELSEWHERE = {
     "cp .env.example .env": "tests/project/test_packaging.py reads the file",
     "docker": "needs a container engine; .ci/run checks the files",
     "python -m cxr_lightning.tracking": "tests/tracking",
+    "mlflow models serve": "tests/inference runs it on a model of its own",
+    'pip install -e ".[export]"': "the environment has every extra",
 }
+AFTER = ("prepare", "evaluate", "explain", "predict", "export", "sweep")
 # Later words win: as small as it gets, and a model that is quick to build.
 SMALLER = [
     "data.image.size=32",
@@ -56,7 +62,8 @@ NEEDS_GPU = ("trainer=gpu", "trainer=ddp ")
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_every_command_is_run_somewhere(command: str) -> None:
-    assert command.startswith((FIT, *ELSEWHERE)), f"{command}: run it in a test"
+    after = tuple(f"python -m cxr_lightning.{verb} " for verb in AFTER)
+    assert command.startswith((FIT, *ELSEWHERE, *after)), f"{command}: run it in a test"
 
 
 FITS = sorted({command for command in COMMANDS if command.startswith(FIT)} - {f"{FIT} --help"})
@@ -76,6 +83,14 @@ def test_fit_commands(
         network = build_network(config.model, config.data.image, ["a"])
         torch.save(network.backbone.model.state_dict(), "weights.pth")
     words = [word.replace("/data/nih", str(phantom_root)) for word in words]
+    if "data.root=phantom" in words:
+        words += ["data.phantom.images=400", "data.phantom.pixels=64", *SMALLER]
+        assert run_verb(main, [*words, "data.image.size=64"]) == 0
+        return
+    if "data=table" in words:
+        _write_table(phantom_root)
+        assert run_verb(main, [*words, *SMALLER]) == 0
+        return
     if not any(word.startswith("data.root") for word in words):
         images = 500 if "data.labels" in command else 160
         words += [f"data.images={images}", "data.pixels=64"]
@@ -95,6 +110,71 @@ def test_fit_commands(
         assert run_verb(main, words) == 0
     assert list(Path("runs").glob("*/metrics.json"))
     assert Path("mlflow.db").is_file()
+
+
+def _write_table(root: Path) -> None:
+    """Write a table of the phantom's images as somebody else would."""
+    found = pd.read_csv(root / "Data_Entry_2017.csv", index_col=False)
+    labels = found["Finding Labels"]
+    pd.DataFrame(
+        {
+            "path": [str(root / "images" / name) for name in found["Image Index"]],
+            "pid": found["Patient ID"],
+            "a": labels.str.contains("Effusion").map({True: "yes", False: "no"}),
+            "b": labels.str.contains("Infiltration").astype(int),
+        }
+    ).to_csv("images.csv", index=False)
+
+
+@pytest.fixture(scope="module")
+def bundle(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a run on the phantom, read as NIH."""
+    folder = tmp_path_factory.mktemp("readme")
+    words = ["data=nih", f"data.root={phantom_root}", "data.labels=[Effusion,Infiltration]"]
+    words += [f"run.dir={folder / 'run'}", f"run.tracking_uri=sqlite:///{folder / 'mlflow.db'}"]
+    assert run_verb(main, [*words, *SMALLER]) == 0
+    return folder / "run" / "bundle.safetensors"
+
+
+VERBS = [c for c in COMMANDS if c.startswith(tuple(f"python -m cxr_lightning.{v} " for v in AFTER))]
+
+
+@pytest.mark.parametrize("command", [c for c in VERBS if ".sweep" not in c])
+def test_other_verbs(
+    command: str,
+    bundle: Path,
+    phantom_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    verb = shlex.split(command)[2].removeprefix("cxr_lightning.")
+    copied = Path(shutil.copy(bundle, tmp_path))
+    words = [
+        word.replace("runs/NAME/bundle.safetensors", str(copied)).replace(
+            "/data/nih", str(phantom_root)
+        )
+        for word in shlex.split(command)[3:]
+    ]
+    if verb == "prepare":
+        words += ["data.image.size=64", "data.labels=[Effusion,Infiltration]"]
+    if verb == "evaluate":
+        words += ["evaluation.replicates=10"]
+    if verb == "predict":
+        words = [
+            word.replace("input=", "input=") + "/images" * ("input=" in word) for word in words
+        ]
+    module = importlib.import_module(f"cxr_lightning.{verb}")
+    assert run_verb(module.main, words) == 0
+    written = {path.name for path in tmp_path.rglob("*")}
+    expected = {
+        "prepare": "audit.html",
+        "evaluate": "report.html",
+        "explain": "localisation.csv",
+        "predict": "predictions.csv",
+        "export": "bundle.onnx",
+    }
+    assert expected[verb] in written
 
 
 def test_help_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,11 @@ class ImageConfig(Section):
         description="How a radiograph that is not square becomes square: black bars, centre crop, "
         "or stretched.",
     )
+    voi: Literal["lut", "window", "range"] = Field(
+        "lut",
+        description="What of a DICOM file comes first: its VOI LUT, its window (each stands in for "
+        "the other where it is missing), or the range of its pixels.",
+    )
     mean: float = Field(
         0.449, ge=0, le=1, description="Subtracted from the grey value scaled to [0, 1]."
     )

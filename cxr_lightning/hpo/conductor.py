@@ -1,0 +1,328 @@
+"""The loop of a sweep: takes trials from the study, runs them in processes, records their end."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+
+from cxr_lightning.config.compose import config_to_yaml
+from cxr_lightning.config.schema import Config
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.hpo.channel import Message
+from cxr_lightning.hpo.check import Composer
+from cxr_lightning.hpo.client import Job, ServerClient, ServerLost
+from cxr_lightning.hpo.last_words import last_words
+from cxr_lightning.hpo.parent import ParentRun
+from cxr_lightning.hpo.progress import Progress
+from cxr_lightning.hpo.slots import Slot
+from cxr_lightning.hpo.space import LATENCY, suggest_overrides
+from cxr_lightning.hpo.study import SweepStudy
+from cxr_lightning.hpo.trials import RETRIES
+
+__all__ = ["FAILURES_IN_A_ROW", "Conductor", "Ending"]
+
+FAILURES_IN_A_ROW = 10
+_STOP_SECONDS = 20.0
+_CLAIM_AGAIN_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a sweep ended in this process.
+
+    Attributes
+    ----------
+    interrupted
+        By Ctrl-C or a termination signal; what ran is queued again.
+    cause
+        What ten trials in a row failed of; empty: they did not.
+    """
+
+    interrupted: bool = False
+    cause: str = ""
+
+
+@dataclass
+class _Running:
+    trial: optuna.Trial
+    job: Job
+    slot: Slot
+    folder: Path
+    log: Path
+    started: float = field(default_factory=time.monotonic)
+    run_id: str = ""
+
+
+class Conductor:
+    """Keeps every worker busy until the study holds what it should.
+
+    Parameters
+    ----------
+    study, composer
+        What is tried.
+    client, slots
+        Where it is tried.
+    parent
+        The sweep's own MLflow run.
+    progress
+        What is shown.
+    folder
+        Where the trials' runs are kept.
+    """
+
+    def __init__(
+        self,
+        study: SweepStudy,
+        composer: Composer,
+        client: ServerClient,
+        slots: Sequence[Slot],
+        parent: ParentRun,
+        progress: Progress,
+        folder: Path,
+    ) -> None:
+        self.study, self.composer, self.client = study, composer, client
+        self.parent, self.progress, self.folder = parent, progress, folder
+        self._free = list(slots)
+        self._running: dict[int, _Running] = {}
+        self._streak: list[str] = []
+        self._signals = 0
+        self._stopped_at = math.inf
+
+    def run(self) -> Ending:
+        """Run trials until the total is reached, anywhere; see :class:`Ending` for what else."""
+        claim_at = 0.0
+        with self._signals_answered():
+            for lost in self.study.recover():
+                self.parent.trial_was_lost(lost)
+            while True:
+                now = time.monotonic()
+                if self._stopping:
+                    self._stop(now)
+                    if not self._running:
+                        break
+                elif self._free and now >= claim_at and not self._begin():
+                    claim_at = now + _CLAIM_AGAIN_SECONDS
+                    if not self._running and self._reached():
+                        break
+                self._listen()
+                self.progress.show(self._elsewhere())
+        cause = self._cause() if len(self._streak) >= FAILURES_IN_A_ROW else ""
+        return Ending(interrupted=self._signals > 0, cause=cause)
+
+    # -- beginning -----------------------------------------------------------------------------
+
+    def _begin(self) -> bool:
+        """Begin one more trial; False: none is left."""
+        trial = self.study.claim()
+        if trial is None:
+            return False
+        words = suggest_overrides(trial, self.study.space)
+        folder, log = self._places(trial.number)
+        try:
+            config = self._placed(self.composer.trial(words), folder, trial.number)
+        except ConfigError as error:
+            self._count_failure(str(error))
+            self.study.fail(trial, str(error))
+            self.progress.finished(trial, "failed", str(error))
+            return True
+        slot = self._free.pop(0)
+        try:
+            job = self.client.run(
+                {
+                    "kind": "trial",
+                    "config": config_to_yaml(config),
+                    "watch": None if len(self.study.space.metrics) > 1 else self._watched(),
+                    "latency": LATENCY in self.study.space.metrics,
+                    "parent": self.parent.run_id,
+                    "threads": slot.threads,
+                    "environment": slot.environment,
+                    "log": str(log),
+                }
+            )
+        except ServerLost:
+            self._free.append(slot)
+            self.study.give_back(trial, "the server was lost", limit=RETRIES)
+            self._replace_server()
+            return True
+        self._running[job.number] = _Running(trial, job, slot, folder, log)
+        self.study.note(trial, {"folder": str(folder), "overrides": words})
+        self.progress.started(trial)
+        return True
+
+    def _watched(self) -> str | None:
+        metric = self.study.space.metrics[0]
+        return metric if metric.startswith("val/") and metric.count("/") == 1 else None
+
+    def _places(self, number: int) -> tuple[Path, Path]:
+        """Return the trial's folder, one that is not there yet, and the file of what it says."""
+        name, again = f"trial-{number:04d}", 1
+        folder = self.folder / name
+        while folder.exists():
+            again += 1
+            folder = self.folder / f"{name}_{again}"
+        logs = self.folder / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        log = logs / f"{folder.name}.log"
+        log.unlink(missing_ok=True)
+        return folder, log
+
+    def _placed(self, config: Config, folder: Path, number: int) -> Config:
+        tags = config.run.tags | {"sweep": self.study.name, "trial": str(number)}
+        run = config.run.model_copy(update={"dir": folder, "name": None, "tags": tags})
+        return config.model_copy(update={"run": run, "resume": "never"})
+
+    # -- the course of trials ------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            events = self.client.events(0.5)
+        except ServerLost:
+            self._server_lost()
+            return
+        for job, message in events:
+            one = self._running.get(job.number)
+            if one is None:
+                continue
+            if "run" in message:
+                one.run_id = str(message["run"])
+                self.study.note(one.trial, {"mlflow_run_id": one.run_id})
+                self.progress.epochs(one.trial, int(message["epochs"] or 0))
+            elif "epoch" in message:
+                self._epoch(one, message)
+            elif not message:
+                self._finished(one)
+
+    def _epoch(self, one: _Running, message: Message) -> None:
+        prune = self.study.report(one.trial, float(message["value"]), int(message["epoch"]))
+        one.job.channel.send({"prune": prune})
+        self.progress.epoch(one.trial, int(message["epoch"]), float(message["best"]))
+
+    def _finished(self, one: _Running) -> None:
+        self._running.pop(one.job.number)
+        self._free.append(one.slot)
+        result = one.job.result or {}
+        seconds = time.monotonic() - one.started
+        if "done" in result:
+            state, words = self._told(one, result["done"])
+        elif "diverged" in result:
+            state, words = "pruned", str(result["diverged"])
+            self.study.prune(one.trial, words)
+        elif "interrupted" in result or self._stopping:
+            state, words = "stopped", "stopped by a signal; its values are queued again"
+            self.study.give_back(one.trial, words)
+        else:
+            state, words = "failed", last_words(result, one.job.code, one.log)
+            self.study.fail(one.trial, words)
+        if state == "failed":
+            self._count_failure(words)
+        elif state != "stopped":
+            self._streak.clear()
+        self.parent.trial_ended(one.run_id, state, words, seconds)
+        self.progress.finished(one.trial, state, words)
+        self.parent.best_so_far(self.study.finished(), self.study.space)
+
+    def _told(self, one: _Running, done: Mapping[str, Any]) -> tuple[str, str]:
+        metrics = done["metrics"]
+        kept = {name: value for name, value in metrics.items() if value is not None}
+        self.study.note(one.trial, {"metrics": kept, "epochs": done["epochs"]})
+        if done["pruned"]:
+            reason = f"stopped after {done['epochs']} epochs by the {self._pruner} pruner"
+            self.study.prune(one.trial, reason)
+            return "pruned", reason
+        values = [kept.get(name, math.nan) for name in self.study.space.metrics]
+        self.study.complete(one.trial, values)
+        undefined = [
+            name for name, value in zip(self.study.space.metrics, values, strict=True)
+            if math.isnan(value)
+        ]  # fmt: skip
+        if undefined:
+            return "failed", f"{', '.join(undefined)} is undefined (NaN)"
+        return "complete", ""
+
+    @property
+    def _pruner(self) -> str:
+        return self.study.space.pruner.name
+
+    # -- what goes wrong -----------------------------------------------------------------------
+
+    def _server_lost(self) -> None:
+        for one in list(self._running.values()):
+            self._free.append(one.slot)
+            words = "the process that trials are started from was lost; queued again"
+            self.study.give_back(one.trial, words, limit=RETRIES)
+            self.parent.trial_ended(one.run_id, "failed", words, time.monotonic() - one.started)
+            self.progress.finished(one.trial, "stopped", words)
+        self._running.clear()
+        self._replace_server()
+
+    def _replace_server(self) -> None:
+        if not self._stopping:
+            self.progress.say("the process that trials are started from was lost; starting it anew")
+            self.client.restart()
+
+    def _count_failure(self, words: str) -> None:
+        self._streak.append(words)
+
+    def _cause(self) -> str:
+        """Return what most of the last failures have in common."""
+        causes = Counter(words.splitlines()[0] for words in self._streak[-FAILURES_IN_A_ROW:])
+        cause, count = causes.most_common(1)[0]
+        return f"{count} of {FAILURES_IN_A_ROW} times: {cause}"
+
+    # -- the end -------------------------------------------------------------------------------
+
+    @property
+    def _stopping(self) -> bool:
+        return self._signals > 0 or len(self._streak) >= FAILURES_IN_A_ROW
+
+    def _stop(self, now: float) -> None:
+        """Ask the running trials to end; after a while, or a second Ctrl-C, end them."""
+        if self._stopped_at == math.inf:
+            self._stopped_at = now
+            self._send_all(signal.SIGINT)
+            if self._signals:
+                self.progress.say(
+                    f"stopping {len(self._running)} running trial(s); their values are queued "
+                    "again. Ctrl-C once more: at once"
+                )
+        elif now > self._stopped_at + _STOP_SECONDS or self._signals > 1:
+            self._send_all(signal.SIGKILL)
+
+    def _send_all(self, number: signal.Signals) -> None:
+        for one in self._running.values():
+            try:
+                self.client.signal(one.job, number)
+            except ServerLost:
+                return  # heard of in the next round
+
+    def _reached(self) -> bool:
+        """Whether no trial of the study is under way or waits, here or elsewhere."""
+        return not self.study.unfinished()
+
+    def _elsewhere(self) -> int:
+        """Return how many trials other processes run, where this one has nothing left to do."""
+        if self._running:
+            return 0
+        return len(self.study.unfinished())
+
+    @contextmanager
+    def _signals_answered(self) -> Iterator[None]:
+        def answer(number: int, frame: FrameType | None) -> None:
+            self._signals += 1
+
+        before = {one: signal.signal(one, answer) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)

@@ -1,0 +1,270 @@
+"""A study that several processes on several machines fill to a total, and no further."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
+
+from cxr_lightning.hpo.heartbeat import Heartbeat
+from cxr_lightning.hpo.samplers import build_pruner, build_sampler, grid_points
+from cxr_lightning.hpo.space import Space, plain
+from cxr_lightning.hpo.storage import Storage
+from cxr_lightning.hpo.trials import OWNER, counted, is_alive, owner, requeue, retry_lost
+
+__all__ = ["LAST_WORDS", "REASON", "SweepStudy"]
+
+LAST_WORDS, REASON = "last_words", "reason"
+_PATIENCE_SECONDS = 60.0
+Result = TypeVar("Result")
+
+
+class SweepStudy:
+    """A study, seen by one process that takes trials from it.
+
+    Parameters
+    ----------
+    storage, name
+        Where it is kept and what it is called; it exists.
+    space
+        What varies.
+    total
+        Trials that the study should hold in the end.
+    epochs
+        Of a trial at most, for pruners that plan.
+    """
+
+    def __init__(self, storage: Storage, name: str, space: Space, total: int, epochs: int) -> None:
+        self.storage, self.name, self.space, self.total = storage, name, space, total
+        self.study = optuna.load_study(
+            study_name=name, storage=storage.rdb, pruner=build_pruner(space.pruner, epochs)
+        )
+        self.heartbeat = Heartbeat(storage)
+        self._id = storage.rdb.get_study_id_from_name(name)
+        self._mine: dict[int, optuna.Trial] = {}
+
+    # -- what there is -------------------------------------------------------------------------
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return the trials that count, by number."""
+        every = patiently(lambda: self.study.get_trials(deepcopy=False))
+        return counted(every)
+
+    def finished(self) -> list[FrozenTrial]:
+        """Return those of them that have ended."""
+        return [trial for trial in self.trials() if trial.state.is_finished()]
+
+    def unfinished(self) -> list[FrozenTrial]:
+        """Return those that run anywhere, or wait and will be run."""
+        every = self.trials()
+        begun = [one for one in every if one.state != TrialState.WAITING]
+        wanted = len(begun) < self.total
+        return [
+            one
+            for one in every
+            if one.state == TrialState.RUNNING or (one.state == TrialState.WAITING and wanted)
+        ]
+
+    # -- taking a trial ------------------------------------------------------------------------
+
+    def claim(self) -> optuna.Trial | None:
+        """Begin the next trial, unless all that the study should hold have begun.
+
+        Counting and beginning are one step for all processes on all machines.
+        """
+        return patiently(self._claim)
+
+    def _claim(self) -> optuna.Trial | None:
+        with self.storage.locked(self.name), _no_warnings():
+            self._recover()
+            every = self.study.get_trials(deepcopy=False)
+            begun = [one for one in counted(every) if one.state != TrialState.WAITING]
+            if len(begun) >= self.total:
+                return None
+            waiting = any(one.state == TrialState.WAITING for one in every)
+            if self.space.sampler.name == "grid" and not waiting:
+                point = self._next_point(counted(every))
+                if point is None:
+                    return None
+                self.study.enqueue_trial(point)
+            self.study.sampler = build_sampler(self.space.sampler, len(every))
+            trial = self.study.ask()
+            # In this order: a trial without an owner is one whose process was lost right here.
+            number = self._storage_id(trial.number)
+            self.storage.rdb.record_heartbeat(number)
+            self.storage.rdb.set_trial_system_attr(number, OWNER, owner())
+        self._mine[trial.number] = trial
+        self.heartbeat.add(number)
+        return trial
+
+    def begin_with(self, point: dict[str, Any] | None) -> None:
+        """Let the first trial be a point of the space, unless there are trials already."""
+        with self.storage.locked(self.name):
+            if point and not self.study.get_trials(deepcopy=False):
+                self.study.enqueue_trial(point, user_attrs={"baseline": True})
+
+    def _next_point(self, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
+        done = {_key(one.params or one.system_attrs.get("fixed_params", {})) for one in trials}
+        return next((one for one in grid_points(self.space) if _key(one) not in done), None)
+
+    def _storage_id(self, number: int) -> int:
+        return self.storage.rdb.get_trial_id_from_study_id_trial_number(self._id, number)
+
+    # -- trials that lost their process --------------------------------------------------------
+
+    def recover(self) -> list[FrozenTrial]:
+        """Fail the trials whose process was lost, queue their values again, and return them."""
+
+        def locked() -> list[FrozenTrial]:
+            with self.storage.locked(self.name), _no_warnings():
+                return self._recover()
+
+        return patiently(locked)
+
+    def _recover(self) -> list[FrozenTrial]:
+        running = [
+            trial
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            if trial.number not in self._mine
+        ]
+        lost = [trial for trial in running if not self._may_live(trial)]
+        for trial in lost:
+            if self._end(trial.number, TrialState.FAIL, words="the process of this trial was lost"):
+                retry_lost(self.study, self._frozen(trial.number))
+        # On other machines: those without a sign of life. Optuna calls `retry_lost` for each.
+        optuna.storages.fail_stale_trials(self.study)
+        now = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
+        return [now[trial.number] for trial in running if now[trial.number].state.is_finished()]
+
+    @staticmethod
+    def _may_live(trial: FrozenTrial) -> bool:
+        known = trial.system_attrs.get(OWNER)
+        return isinstance(known, dict) and is_alive(known) is not False
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.storage.rdb.get_trial(self._storage_id(number))
+
+    # -- the course of a trial -----------------------------------------------------------------
+
+    def report(self, trial: optuna.Trial, value: float, epoch: int) -> bool:
+        """Keep an epoch's objective, counted from 1, and return whether the trial should stop.
+
+        A value that is not finite is kept as it is, and never the reason to prune by itself: what
+        was good before it still counts.
+        """
+        if len(self.space.metrics) > 1:
+            return False  # Optuna keeps curves of one objective only
+        try:
+            trial.report(value, epoch)
+            if self.space.pruned_by is None or not math.isfinite(value):
+                return False
+            with _no_warnings():
+                return bool(trial.should_prune())
+        except UpdateFinishedTrialError:
+            return True  # it was taken for lost, and runs elsewhere by now
+        except StorageInternalError:
+            return False  # a point of the curve is missing; no reason to end a trial
+
+    def note(self, trial: optuna.Trial, values: Mapping[str, Any]) -> None:
+        """Keep facts of a trial, such as its run."""
+        for key, value in values.items():
+            with _gone_is_fine():
+                patiently(lambda key=key, value=value: trial.set_user_attr(key, value))  # type: ignore[misc]
+
+    def complete(self, trial: optuna.Trial, values: Sequence[float]) -> None:
+        """Record the objectives; one that is not a number makes the trial a failed one."""
+        undefined = [
+            name
+            for name, value in zip(self.space.metrics, values, strict=True)
+            if math.isnan(value)
+        ]
+        if undefined:
+            self.fail(trial, f"{', '.join(undefined)}: undefined (NaN)")
+            return
+        self._tell(trial, values=list(values))
+
+    def prune(self, trial: optuna.Trial, reason: str) -> None:
+        """Record that the trial was stopped early; its curve is kept."""
+        self.note(trial, {REASON: reason})
+        self._tell(trial, state=TrialState.PRUNED)
+
+    def fail(self, trial: optuna.Trial, words: str) -> None:
+        """Record a failure with its last words."""
+        self.note(trial, {LAST_WORDS: words[-4000:]})
+        self._tell(trial, state=TrialState.FAIL)
+
+    def give_back(self, trial: optuna.Trial, reason: str, *, limit: int | None = None) -> None:
+        """End a trial that could not finish, and put its values back into the queue."""
+        self.note(trial, {LAST_WORDS: reason})
+        self.heartbeat.remove(self._storage_id(trial.number))
+
+        def locked() -> None:
+            with self.storage.locked(self.name):
+                if self._end(trial.number, TrialState.FAIL):
+                    requeue(self.study, self._frozen(trial.number), limit=limit)
+
+        patiently(locked)
+        self._mine.pop(trial.number, None)
+
+    def _tell(self, trial: optuna.Trial, **outcome: Any) -> None:
+        def tell() -> None:
+            with _no_warnings(), _gone_is_fine():
+                self.study.tell(trial, **outcome, skip_if_finished=True)
+
+        patiently(tell)
+        self.heartbeat.remove(self._storage_id(trial.number))
+        self._mine.pop(trial.number, None)
+
+    def _end(self, number: int, state: TrialState, *, words: str = "") -> bool:
+        try:
+            if words:
+                self.storage.rdb.set_trial_user_attr(self._storage_id(number), LAST_WORDS, words)
+            return self.storage.rdb.set_trial_state_values(self._storage_id(number), state)
+        except UpdateFinishedTrialError:
+            return False
+
+    def close(self) -> None:
+        """Stop the signs of life."""
+        self.heartbeat.close()
+
+
+def patiently(call: Callable[[], Result]) -> Result:
+    """Repeat a call while the storage is away, for up to a minute."""
+    deadline, wait = time.monotonic() + _PATIENCE_SECONDS, 0.2
+    while True:
+        try:
+            return call()
+        except (StorageInternalError, OperationalError, TimeoutError):
+            if time.monotonic() + wait > deadline:
+                raise
+            time.sleep(wait)
+            wait = min(2 * wait, 8.0)
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    """A trial that was taken for lost is another process's by now: nothing is left to record."""
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        return
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Optuna warns of what is experimental, and that heartbeats belong to its own loop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _key(point: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, plain(value)) for name, value in point.items()))

@@ -1,0 +1,77 @@
+"""Small sweeps: real processes and databases, trials of a second on 160 synthetic radiographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cxr_lightning.hpo.client import ServerClient
+from cxr_lightning.hpo.options import SweepOptions
+from tests.integration.conftest import SMALL
+
+SPACE = """
+trials: 4
+pruner: {name: none}
+budget: {trainer.max_epochs: 1}
+parameters:
+  optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}
+  loss: {type: categorical, choices: [bce, focal]}
+  loss.gamma: {type: float, low: 0.5, high: 3.0, when: {loss: focal}}
+"""
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[ServerClient]:
+    """One server for the sweeps of all tests: it takes seconds to start."""
+    server = ServerClient()
+    server.wait()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for all sweeps: creating one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def words(phantom_root: Path, sweep_store: str) -> tuple[str, ...]:
+    """The words of a small configuration."""
+    small = [word for word in SMALL if not word.startswith("trainer.max_epochs")]
+    return ("data=nih", f"data.root={phantom_root}", *small, f"run.tracking_uri={sweep_store}")
+
+
+@pytest.fixture
+def spaces(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes files of groups, and returns their --config-dir."""
+
+    def write(**files: str) -> Path:
+        for name, text in ({"sweep_small": SPACE} | files).items():
+            group, _, choice = name.partition("_")
+            file = tmp_path / "conf" / group / f"{choice}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        return tmp_path / "conf"
+
+    return write
+
+
+@pytest.fixture
+def options(
+    words: tuple[str, ...],
+    spaces: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., SweepOptions]:
+    """Return a function from further words, and options, to those of a small sweep."""
+    monkeypatch.chdir(tmp_path)
+
+    def build(*more: str, files: dict[str, str] | None = None, **kwargs: object) -> SweepOptions:
+        folder = spaces(**(files or {}))
+        chosen = () if any(word.startswith("sweep=") for word in more) else ("sweep=small",)
+        return SweepOptions(words=(*chosen, *words, *more), config_dir=folder, **kwargs)  # type: ignore[arg-type]
+
+    return build

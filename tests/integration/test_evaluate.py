@@ -1,0 +1,159 @@
+"""`evaluate`: the same numbers as `fit` where it should, and honest elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cxr_lightning.cli import run_verb
+from cxr_lightning.config.compose import compose
+from cxr_lightning.evaluate import main
+from cxr_lightning.training import run_fit
+
+SMALL = ["evaluation.replicates=20", "pictures=false"]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    phantom_root: Path, store: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Two runs on the same data with other seeds."""
+    from tests.integration.conftest import SMALL as TRAINING
+
+    folder = tmp_path_factory.mktemp("evaluate")
+    for name, seed in (("one", 0), ("two", 1)):
+        words = ["data=nih", f"data.root={phantom_root}", *TRAINING, f"seed={seed}"]
+        words += [f"run.dir={folder / name}", f"run.tracking_uri={store}", "trainer.max_epochs=1"]
+        run_fit(compose(words))
+    return {name: folder / name for name in ("one", "two")}
+
+
+def bundle(run: Path) -> str:
+    return str(run / "bundle.safetensors")
+
+
+def nih(root: Path) -> list[str]:
+    return ["data=nih", f"data.root={root}"]
+
+
+def numbers(folder: Path, end: str = "") -> dict[str, float | None]:
+    return json.loads((folder / f"metrics{end}.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_a_bundle_gives_the_numbers_of_its_run(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path
+) -> None:
+    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
+    assert run_verb(main, words) == 0
+    fitted, evaluated = numbers(runs["one"]), numbers(tmp_path / "e")
+    points = [name for name in fitted if "_low" not in name and "_high" not in name]
+    for name in points:
+        expected, found = fitted[name], evaluated[name]
+        assert (expected is None) == (found is None), name
+        if expected is not None:
+            assert found == pytest.approx(expected, abs=1e-5), name
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert f"{fitted['test/auroc_macro']:.3f}" in page
+    assert "Model card" in page
+
+
+def test_saved_predictions_alone(runs: dict[str, Path], tmp_path: Path) -> None:
+    one = runs["one"]
+    words = [
+        f"predictions={one / 'predictions_test.parquet'}",
+        f"validation={one / 'predictions_val.parquet'}",
+        *SMALL,
+        f"out={tmp_path / 'e'}",
+    ]
+    assert run_verb(main, words) == 0
+    fitted, evaluated = numbers(one), numbers(tmp_path / "e")
+    assert evaluated["test/auroc_macro"] == pytest.approx(fitted["test/auroc_macro"])
+    assert evaluated["test/f1_macro"] == pytest.approx(fitted["test/f1_macro"])
+
+
+def test_two_models_their_comparison_and_their_mean(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path
+) -> None:
+    both = ",".join(bundle(run) for run in runs.values())
+    words = [f"bundle={both}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
+    assert run_verb(main, words) == 0
+    tables = {
+        name: pd.read_parquet(tmp_path / "e" / f"predictions_{name}.parquet")
+        for name in ("one", "two", "ensemble")
+    }
+    probability = {
+        name: 1 / (1 + np.exp(-table["logit/Effusion"].to_numpy(float)))
+        for name, table in tables.items()
+    }
+    mean = (probability["one"] + probability["two"]) / 2
+    np.testing.assert_allclose(probability["ensemble"], mean, atol=1e-6)
+    comparison = pd.read_csv(tmp_path / "e" / "comparison_one_two.csv", index_col="label")
+    truth = tables["one"]["y_true/Effusion"]
+    difference = roc_auc_score(truth, probability["two"]) - roc_auc_score(truth, probability["one"])
+    assert comparison.at["Effusion", "auroc_difference"] == pytest.approx(difference, abs=1e-6)
+    assert "two (second) against one (first)" in (tmp_path / "e" / "report.html").read_text()
+
+
+def test_another_data_set_over_the_labels_both_know(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path
+) -> None:
+    chexpert = ["data=chexpert", "data.root=phantom", "data.phantom.images=200"]
+    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
+    assert run_verb(main, [*words, "+", *chexpert, "data.phantom.pixels=64"]) == 0
+    matrix = pd.read_csv(tmp_path / "e" / "external_validation.csv", index_col="model")
+    assert list(matrix.columns) == ["nih", "chexpert"]
+    table = pd.read_parquet(tmp_path / "e" / "chexpert" / "predictions.parquet")
+    # CheXpert has no Infiltration: it is left out, not scored as absent.
+    assert "y_true/Infiltration" not in table
+    assert {"y_true/Effusion", "y_true/Atelectasis"} <= set(table.columns)
+    page = (tmp_path / "e" / "chexpert" / "report.html").read_text()
+    assert "2 of 3 labels are compared" in page
+
+
+def test_another_split_of_the_training_data_is_warned_of(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, "data.split=patient"]
+    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    assert "may have been trained on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_studies_and_test_time_augmentation(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path
+) -> None:
+    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, "study=max", "tta=2"]
+    for name in ("a", "b"):
+        assert run_verb(main, [*words, f"out={tmp_path / name}"]) == 0
+    one, two = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("a", "b"))
+    pd.testing.assert_frame_equal(one, two)
+    plain = pd.read_parquet(runs["one"] / "predictions_test.parquet")
+    assert not np.allclose(one["logit/Effusion"], plain["logit/Effusion"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data=phantom"], "give bundle=FILE and data=..., or predictions=FILE"),
+        (["bundle=nowhere.safetensors", "data=phantom"], "there is no such bundle"),
+        (["bundle=x", "data=phantom", "optim.lr=1"], "optim"),
+        (["predictions=x.parquet", "data=phantom"], "leave data out"),
+        (["bundle=x", "data=phantom", "splt=test"], "splt"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(main, words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_nothing_is_overwritten(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").touch()
+    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"out={tmp_path}"]
+    assert run_verb(main, words) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
