@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from cxr_lightning.assessment.options import EvaluateOptions
 from cxr_lightning.cli import run_verb
-from cxr_lightning.config.compose import compose_data
+from cxr_lightning.config.compose_verbs import compose_data, compose_options
 from cxr_lightning.config.schema import DataConfig
-from cxr_lightning.config.words import options_from_words, print_options
+from cxr_lightning.config.words import print_options
 from cxr_lightning.errors import ConfigError
 
 __all__ = ["main"]
@@ -71,7 +71,7 @@ def _read(parts: list[list[str]]) -> tuple[EvaluateOptions, list[DataConfig]]:
     if any(word.startswith("predictions=") for word in first):
         if further or any(word.startswith("data") for word in first):
             raise ConfigError("predictions=... holds the images already: leave data out")
-        return _options_alone(first), []
+        return compose_options(first, EvaluateOptions), []
     options, config = compose_data(first, EvaluateOptions)
     configs = [config]
     for part in further:
@@ -81,17 +81,6 @@ def _read(parts: list[list[str]]) -> tuple[EvaluateOptions, list[DataConfig]]:
         base = [word for word in first if not word.startswith("data")]
         configs.append(compose_data([*base, *part], EvaluateOptions)[1])
     return options, configs
-
-
-def _options_alone(words: list[str]) -> EvaluateOptions:
-    spread = []
-    for word in words:
-        key, _, value = word.partition("=")
-        if key in _LISTS:
-            spread += [f"{key}={one}" for one in value.strip("[]").split(",")]
-        else:
-            spread.append(word)
-    return options_from_words(spread, EvaluateOptions, verb="evaluate")
 
 
 if __name__ == "__main__":

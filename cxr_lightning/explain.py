@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from cxr_lightning.cli import run_verb
-from cxr_lightning.config.compose import compose_data
+from cxr_lightning.config.compose_verbs import compose_data
 from cxr_lightning.config.words import print_options
 from cxr_lightning.explanation.options import ExplainOptions
 

@@ -10,30 +10,26 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import yaml
-from pydantic import ValidationError
 
 from cxr_lightning.config.groups import GROUPS, choices, find_choice, search_path, shipped_conf
-from cxr_lightning.config.messages import explain
-from cxr_lightning.config.schema import Config, DataConfig, Section
-from cxr_lightning.config.validate import section_class, validate_config
-from cxr_lightning.errors import ConfigError, bullet_list
+from cxr_lightning.config.schema import Config
+from cxr_lightning.config.validate import validate_config
+from cxr_lightning.errors import ConfigError
 
 __all__ = [
     "add_config_arguments",
     "compose",
-    "compose_data",
+    "compose_groups",
+    "conf_folders",
     "config_from_dict",
     "config_from_file",
     "config_to_yaml",
     "parse_overrides",
+    "set_value",
 ]
-
-# What a bundle says of the data it takes, and a command line therefore may not.
-FROM_BUNDLE = ("data.image", "data.labels", "data.tabular")
-Options = TypeVar("Options", bound=Section)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,71 +77,29 @@ def compose(
     ConfigError
         Everything that is wrong, at once.
     """
-    folders = _folders(config_dir)
+    folders = conf_folders(config_dir)
     chosen, values = parse_overrides(overrides, folders)
     if config_file is None:
-        raw = _compose_groups(chosen, config_dir)
+        raw = compose_groups(chosen, config_dir)
         files = {group: f"conf/{group}/{name}.yaml" for group, name in chosen.items()}
     else:
         raw = _read_yaml(config_file)
         files = {group: str(config_file) for group in raw}
         if "experiment" in chosen:
             raise ConfigError("experiment=... starts from the defaults: it cannot follow --config")
-        fresh = _compose_groups(chosen, config_dir) if chosen else {}
+        fresh = compose_groups(chosen, config_dir) if chosen else {}
         raw |= {group: fresh[group] for group in chosen}
     for key, value in values.items():
-        _set(raw, key, value)
+        set_value(raw, key, value)
     given = dict.fromkeys(values, "command line")
     return validate_config(raw, {**files, **given, **(origin or {})})
 
 
-def compose_data(
-    overrides: Sequence[str], options: type[Options], *, config_dir: Path | None = None
-) -> tuple[Options, DataConfig]:
-    """Return what a verb that takes a bundle needs: its own options, and the data to work on.
-
-    `overrides` are ``data=choice``, ``data.key=value``, and ``key=value`` of the section `options`.
-    Everything that is wrong with them is raised at once, as a ConfigError.
-    """
-    chosen, values = parse_overrides(overrides, _folders(config_dir))
-    problems = [
-        f"{group}={name}: decided in training, and part of the bundle; choose only data here"
-        for group, name in chosen.items()
-        if group != "data"
-    ]
-    own: dict[str, Any] = {}
-    raw = _compose_groups({"data": chosen["data"]}, config_dir) if "data" in chosen else {}
-    if not raw:
-        problems.append("data: required, e.g. data=nih data.root=/data/nih, or data=phantom")
-    for key, value in values.items():
-        if any(f"{key}.".startswith(f"{one}.") for one in FROM_BUNDLE):
-            problems.append(f"{key}={value}: the bundle says this; it cannot be set here")
-        else:
-            _set(raw if key.startswith("data.") else own, key, value)
-    own_options = _section(options, own, (), values, problems)
-    config: DataConfig | None = None
-    if raw:
-        kind: Any = section_class("data", str(raw["data"].get("name")))
-        config = _section(kind, raw["data"], ("data",), values, problems)
-    if problems or own_options is None or config is None:
-        raise ConfigError(f"on the command line:\n{bullet_list(problems, limit=50)}")
-    return own_options, config
-
-
-def _folders(config_dir: Path | None) -> list[Path]:
+def conf_folders(config_dir: Path | None) -> list[Path]:
+    """Return the folders of groups, the user's own first; ConfigError where there is none."""
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
     return search_path(config_dir)
-
-
-def _section(
-    model: type[Options], raw: Any, prefix: tuple[str, ...], values: Any, problems: list[str]
-) -> Options | None:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        problems += explain(error, model, prefix, dict.fromkeys(values, "command line"))
-        return None
 
 
 def config_from_file(file: Path) -> Config:
@@ -233,7 +187,8 @@ def _parse_word(word: str) -> tuple[str, Any]:
     return key, override.value()
 
 
-def _compose_groups(chosen: Mapping[str, str], config_dir: Path | None) -> dict[str, Any]:
+def compose_groups(chosen: Mapping[str, str], config_dir: Path | None) -> dict[str, Any]:
+    """Return all sections of the chosen groups, and of the defaults of the others."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -288,7 +243,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return raw
 
 
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+def set_value(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested sections, copying what is changed."""
     *parents, last = key.split(".")
     section = raw
     for depth, parent in enumerate(parents):

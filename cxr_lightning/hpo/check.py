@@ -6,17 +6,19 @@ trial could be refused for is known, and said, before anything is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cxr_lightning.config.compose import compose
+from cxr_lightning.config.groups import GROUPS, find_choice, search_path
 from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo.reading import Reading, problems_message
 from cxr_lightning.hpo.samplers import grid_values
 from cxr_lightning.hpo.space import (
     EPOCH_METRICS,
+    Categorical,
     FloatRange,
     IntRange,
     Parameter,
@@ -47,6 +49,7 @@ class Composer:
     ) -> None:
         self.reading = reading
         self._file, self._dir = config_file, config_dir
+        self.folders = search_path(config_dir)
 
     def trial(self, suggested: list[str], origin: Mapping[str, str] | None = None) -> Config:
         """Return the configuration of a trial; `suggested` are its words."""
@@ -87,7 +90,8 @@ def checked_configurations(composer: Composer) -> list[Config]:
     reading = composer.reading
     problems: list[str] = []
     configurations: list[Config] = []
-    for assignment in coverage(reading.space):
+    space = _without_unknown_choices(reading.space, composer.folders, problems)
+    for assignment in coverage(space):
         origin = {
             name: f"{_kind(reading.space.parameters[name], value)} in {reading.source}"
             for name, value in assignment.items()
@@ -104,6 +108,25 @@ def checked_configurations(composer: Composer) -> list[Config]:
         where = f"the configurations of {reading.source}"
         raise ConfigError(problems_message(where, problems))
     return configurations
+
+
+def _without_unknown_choices(space: Space, folders: Sequence[Path], problems: list[str]) -> Space:
+    """Note choices of groups that do not exist; the rest can still be checked."""
+    parameters = dict(space.parameters)
+    for name, spec in space.parameters.items():
+        # Any timm name is a model; the name itself is checked where networks are built.
+        if name not in GROUPS or name == "model" or not isinstance(spec, Categorical):
+            continue
+        known = []
+        for choice in spec.choices:
+            try:
+                find_choice(name, plain(choice), folders)
+                known.append(choice)
+            except ConfigError as error:
+                problems.append(str(error).replace("\n", " ").replace("  - ", ""))
+        if len(known) < len(spec.choices):
+            parameters[name] = spec.model_copy(update={"choices": tuple(known)})
+    return space.model_copy(update={"parameters": parameters})
 
 
 def _kind(spec: Parameter, value: Any) -> str:

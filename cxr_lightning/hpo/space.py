@@ -6,6 +6,7 @@ A space is a file `conf/sweep/NAME.yaml`. It is read here and checked as far as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
@@ -287,7 +288,9 @@ def plain(value: Any) -> str:
             # Already in brackets: a list that was kept as text.
             if value[:1] in ("[", "{"):
                 return value
-            escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+            # A backslash has a meaning only before a quote, and at the end.
+            escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+            escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
             return f"'{escaped}'"
         case _:
             return str(value)

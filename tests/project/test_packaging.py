@@ -134,7 +134,10 @@ class TestImports:
         wanted = {canonicalize_name(each.name) for each in declared(extras=True)}
         wanted -= {"pytest", "hypothesis"}
         # pydantic documents parts of its core as its own interface and pins it exactly.
-        providers = packages_distributions() | {"pydantic_core": ["pydantic"]}
+        providers = packages_distributions() | {
+            "pydantic_core": ["pydantic"],
+            "umap": ["umap-learn"],
+        }
         undeclared: dict[str, list[str]] = {}
         for path in sorted((ROOT / "cxr_lightning").rglob("*.py")):
             for module in third_party(path):

@@ -1,0 +1,259 @@
+"""One study in a PostgreSQL database, as several machines share it; the server is a real one."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.hpo import trials
+from cxr_lightning.hpo.options import SweepOptions
+from cxr_lightning.hpo.storage import open_storage
+from cxr_lightning.hpo.study import SweepStudy
+from tests.hpo.test_study import open_study, states, work
+
+pytest.importorskip("psycopg", reason="no driver: pip install 'cxr-lightning[postgres]'")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server of the tests' own.
+
+    Attributes
+    ----------
+    binaries, data
+        Folders of its programs and of its files.
+    port
+        On this machine.
+    user
+        Whom it runs as: PostgreSQL refuses to run as root. None: as the tests do.
+    """
+
+    binaries: Path
+    data: Path
+    port: int
+    user: str | None
+
+    def run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self.binaries / program), *arguments],
+            user=self.user, cwd=self.data, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+
+    def start(self) -> None:
+        # Only TCP; nothing that a test writes need survive a crash of the machine.
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options += " -c unix_socket_directories="
+        self.run("pg_ctl", "-D", "db", "-l", "log.txt", "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop at once, as when the machine it runs on goes down."""
+        self.run("pg_ctl", "-D", "db", "-m", "immediate", "-w", "stop")
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://sweeper:secret@127.0.0.1:{self.port}/{database}"
+
+
+def find_binaries() -> Path | None:
+    """Return where initdb is: in PATH, or where Debian keeps it."""
+    found = shutil.which("initdb")
+    folders = [Path(found).parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    wanted = ("initdb", "pg_ctl", "postgres")
+    return next((one for one in folders if all((one / name).exists() for name in wanted)), None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server in a folder of its own, which ends with the tests."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    user = None
+    # Its user must be able to reach the folder, which pytest's own are closed against.
+    folder = Path(tempfile.mkdtemp(prefix="cxr-postgres-"))
+    if os.geteuid() == 0:
+        names = {entry.pw_name for entry in pwd.getpwall()}
+        user = "postgres" if "postgres" in names else "nobody"
+        shutil.chown(folder, user)
+    one = Server(binaries, folder, free_port(), user)
+    try:
+        (folder / "password").write_text("secret")
+        (folder / "password").chmod(0o644)
+        one.run(
+            "initdb", "-D", "db", "-U", "sweeper", "-A", "scram-sha-256", "--pwfile=password",
+            "--no-sync", "--locale=C", "-E", "UTF8",
+        )  # fmt: skip
+        one.start()
+        yield one
+        one.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def url(server: Server, request: pytest.FixtureRequest) -> str:
+    """Return the address of a new database."""
+    name = f"study_{abs(hash(request.node.name))}"
+    engine = sqlalchemy.create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.url(name)
+
+
+def as_machine(name: str, url: str, total: int) -> None:
+    """Take trials as a process on a machine of that name."""
+    trials._machine = lambda: name
+    work(url, total, len(name))
+
+
+def test_two_machines_reach_the_total_and_no_further(url: str) -> None:
+    """They also create the tables at the same time, where without a lock one of them fails."""
+    context = multiprocessing.get_context("fork")
+    names = ("one", "one", "other", "other")
+    workers = [context.Process(target=as_machine, args=(name, url, 20)) for name in names]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    study = open_study(url, 20)
+    every = study.study.trials
+    assert [trial.number for trial in every] == list(range(20))
+    assert all(trial.state.is_finished() for trial in every)
+    for trial in every:
+        value = trial.params["x"]
+        assert trial.intermediate_values == {epoch: value / epoch for epoch in (1, 2, 3)}
+    assert {trial.system_attrs[trials.OWNER]["machine"] for trial in every} == {"one", "other"}
+    assert study.claim() is None
+    close(study)
+
+
+def close(study: SweepStudy) -> None:
+    study.close()
+    study.storage.close()
+
+
+def test_trials_of_a_machine_that_is_gone_are_begun_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = open_study(url, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "_machine", lambda: "other")
+        old = other.claim()
+    assert old is not None
+    value = old.suggest_float("x", 0.0, 1.0)
+    close(other)
+    study = open_study(url, 2)
+    assert study.recover() == []  # a moment ago it lived
+    assert study.claim() is not None
+    assert study.claim() is None  # that one is under way elsewhere
+    with study.storage.rdb.engine.begin() as connection:
+        hour = "UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 hour' "
+        mine = "WHERE trial_id = (SELECT min(trial_id) FROM trials)"
+        connection.execute(sqlalchemy.text(hour + mine))
+    again = study.claim()
+    assert again is not None
+    assert again.suggest_float("x", 0.0, 1.0) == value
+    assert states(study) == Counter(RUNNING=2)
+    close(study)
+
+
+def test_a_server_that_restarts_ends_nobody(url: str, server: Server) -> None:
+    """Trials that run meanwhile lose at most points of their curves."""
+    worker = multiprocessing.get_context("fork").Process(target=work, args=(url, 60, 1))
+    worker.start()
+    study = open_study(url, 60)
+    deadline = time.monotonic() + 60
+    while len(study.finished()) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server.stop()
+    time.sleep(1)
+    assert worker.is_alive()
+    server.start()
+    assert len(study.trials()) < 60  # it was in the midst of its work
+    worker.join(120)
+    assert worker.exitcode == 0
+    assert len(study.finished()) == len(study.study.trials) == 60
+    close(study)
+
+
+def test_what_a_database_says_hides_the_password(server: Server, url: str) -> None:
+    wrong = url.replace("secret", "guessed")
+    with pytest.raises(ConfigError, match="password authentication failed") as caught:
+        open_storage(wrong)
+    assert "guessed" not in str(caught.value)
+    assert "sweeper:***@" in str(caught.value)
+    with pytest.raises(ConfigError, match='database "nothing" does not exist'):
+        open_storage(server.url("nothing"))
+
+
+def test_two_sweeps_share_one_study(
+    url: str,
+    options: Callable[..., SweepOptions],
+    sweep_store: str,
+    tmp_path: Path,
+) -> None:
+    """The same line twice, at the same time: six trials between them, in one MLflow run."""
+    small = options()
+    line = [
+        sys.executable, "-m", "cxr_lightning.sweep", "--trials", "6", "--study", "shared",
+        "--storage", url, "--config-dir", str(small.config_dir), *small.words,
+    ]  # fmt: skip
+    root = str(Path(__file__).parents[2])
+    processes = [
+        subprocess.Popen(
+            line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    try:
+        said = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert [process.returncode for process in processes] == [0, 0], said
+    storage = open_storage(url)
+    number = storage.rdb.get_study_id_from_name("shared")
+    every = storage.rdb.get_all_trials(number)
+    assert [one.state for one in every] == [TrialState.COMPLETE] * 6
+    owners = {json.dumps(one.system_attrs[trials.OWNER], sort_keys=True) for one in every}
+    assert len(owners) == 2
+    parents = {
+        MlflowClient(sweep_store).get_run(one.user_attrs["mlflow_run_id"]).data.tags[
+            "mlflow.parentRunId"
+        ]
+        for one in every
+    }
+    assert len(parents) == 1
+    assert all("secret" not in text for text in said)
+    storage.close()

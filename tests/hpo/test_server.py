@@ -1,0 +1,190 @@
+"""The process that trials are forked from, and what becomes of those that end badly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cxr_lightning.config.compose import compose, config_to_yaml
+from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.hpo.client import Job, ServerClient, ServerLost
+from cxr_lightning.hpo.last_words import last_words
+
+Words = tuple[str, ...]
+
+
+def trial(words: Words, folder: Path, *more: str, **message: object) -> dict[str, object]:
+    config = compose([*words, "trainer.max_epochs=1", f"run.dir={folder}", *more])
+    return {
+        "kind": "trial",
+        "config": config_to_yaml(config),
+        "watch": None,
+        "latency": False,
+        "parent": None,
+        "threads": 1,
+        "log": f"{folder}.log",
+        **message,
+    }
+
+
+def finish(client: ServerClient, job: Job, heard: Callable[[], None] = lambda: None) -> Job:
+    deadline = time.monotonic() + 60
+    while not job.over:
+        assert time.monotonic() < deadline, "the job did not end"
+        client.events(0.2)
+        heard()
+    return job
+
+
+def process_of(client: ServerClient, job: Job) -> int:
+    """Return the process of the only job that runs."""
+    deadline = time.monotonic() + 30
+    while True:
+        children = Path(f"/proc/{client.pid}/task/{client.pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_it_has_one_thread_when_it_forks(client: ServerClient, words: Words) -> None:
+    client.wait()
+    assert client.facts["threads"] == 1
+    facts = client.call(
+        {"kind": "prepare", "configs": [config_to_yaml(compose(words))], "metrics": ["val/loss"]}
+    )
+    assert facts["counts"]["train"] > 0
+    assert client.adopt(facts["data"][0])["threads"] == 1
+
+
+def test_a_trial_costs_less_than_a_second_beyond_its_training(
+    client: ServerClient, words: Words, tmp_path: Path
+) -> None:
+    """From the job to its end, without the time of the epoch; the first one warms the disk."""
+    beyond = []
+    for number in range(3):
+        folder = tmp_path / f"trial{number}"
+        started = time.monotonic()
+        job = finish(client, client.run(trial(words, folder)))
+        seconds = time.monotonic() - started
+        assert job.result is not None
+        assert "done" in job.result
+        header, row = (folder / "history.csv").read_text().splitlines()
+        epoch = dict(zip(header.split(","), row.split(","), strict=True))["time/epoch_seconds"]
+        beyond.append(seconds - float(epoch))
+    assert min(beyond[1:]) < 1.0
+
+
+def test_a_trial_reads_no_test_set_and_keeps_no_weights(
+    client: ServerClient, words: Words, tmp_path: Path
+) -> None:
+    folder = tmp_path / "trial"
+    job = finish(client, client.run(trial(words, folder)))
+    assert job.result is not None
+    metrics = job.result["done"]["metrics"]
+    assert not any(name.startswith("test/") for name in metrics)
+    assert metrics["val/auroc_macro"] is not None
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert "predictions_val.parquet" in names
+    assert not any("test" in name or name.endswith((".ckpt", ".safetensors")) for name in names)
+
+
+def test_latency_is_measured_where_it_is_asked_for(
+    client: ServerClient, words: Words, tmp_path: Path
+) -> None:
+    job = finish(client, client.run(trial(words, tmp_path / "trial", latency=True)))
+    assert job.result is not None
+    assert 0 < job.result["done"]["metrics"]["latency_ms"] < 1000
+
+
+class TestBadEnds:
+    def test_a_trial_that_raises(self, client: ServerClient, words: Words, tmp_path: Path) -> None:
+        # The transform wants more pixels than there are, which shows when the first batch is made.
+        crop = "augment.transforms=[{name: RandomCrop, height: 4096, width: 4096}]"
+        job = finish(client, client.run(trial(words, tmp_path / "trial", crop)))
+        assert job.code == 0
+        assert job.result is not None
+        said = last_words(job.result, job.code, tmp_path / "trial.log")
+        assert said.startswith(job.result["error"])
+        assert "4096" in said
+        assert "Traceback" in (tmp_path / "trial.log").read_text()
+
+    def test_a_trial_that_diverges(
+        self, client: ServerClient, words: Words, tmp_path: Path
+    ) -> None:
+        more = ("optim=sgd", "optim.lr=10", "optim.momentum=0.99", "trainer.max_epochs=8")
+        more = (*more, "model.options={channels: [8, 16], norm: group}", "data.image.std=0.0001")
+        job = finish(client, client.run(trial(words, tmp_path / "trial", *more)))
+        assert job.result is not None
+        assert job.result["diverged"].startswith("training diverged in epoch")
+
+    @pytest.mark.parametrize(
+        ("number", "said"),
+        [
+            (signal.SIGKILL, "killed by SIGKILL (by another process, or by the system for want of"),
+            (signal.SIGSEGV, "killed by SIGSEGV (a segmentation fault)"),
+        ],
+    )
+    def test_a_trial_that_is_killed(
+        self,
+        client: ServerClient,
+        words: Words,
+        tmp_path: Path,
+        number: signal.Signals,
+        said: str,
+    ) -> None:
+        folder = tmp_path / "trial"
+        job = client.run(trial(words, folder, "trainer.max_epochs=500", watch=None))
+        process = process_of(client, job)
+        while not (folder / "history.csv").is_file():
+            client.events(0.1)
+        os.kill(process, number)
+        finish(client, job)
+        assert job.result is None
+        assert job.code == -number
+        text = last_words({}, job.code, Path(f"{folder}.log"))
+        assert text.startswith(said)
+        assert "epoch   1/500" in text or number == signal.SIGSEGV
+        if number == signal.SIGSEGV:
+            assert "Fatal Python error: Segmentation fault" in Path(f"{folder}.log").read_text()
+
+    def test_mistakes_of_the_user_keep_their_kind(
+        self, client: ServerClient, words: Words
+    ) -> None:
+        wrong = [config_to_yaml(compose([*words, "model.name=resnet5"]))]
+        with pytest.raises(ConfigError, match="trials of this space cannot run"):
+            client.call({"kind": "prepare", "configs": wrong, "metrics": ["val/loss"]})
+        config = [config_to_yaml(compose(words))]
+        with pytest.raises(ConfigError, match=r"val/auroc_makro: no such metric\. Did you mean"):
+            client.call({"kind": "prepare", "configs": config, "metrics": ["val/auroc_makro"]})
+        undefined = "val/auroc/Infiltration"
+        with pytest.raises(DataError, match="undefined: the validation split holds one class"):
+            client.call({"kind": "prepare", "configs": config, "metrics": [undefined]})
+
+
+def test_it_ends_with_its_parent_and_its_jobs_with_it(words: Words, tmp_path: Path) -> None:
+    server = ServerClient()
+    try:
+        job = server.run(trial(words, tmp_path / "trial", "trainer.max_epochs=500"))
+        process = process_of(server, job)
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(ServerLost):
+            while True:
+                server.events(1.0)
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{process}").exists():
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z":
+                break
+            assert time.monotonic() < deadline, "the trial outlived its server"
+            time.sleep(0.1)
+        server.restart()
+        again = finish(server, server.run(trial(words, tmp_path / "again")))
+        assert again.code == 0
+    finally:
+        server.close()
