@@ -73,9 +73,7 @@ def started_externally() -> bool:
 
 
 @contextmanager
-def other_ranks(
-    run: Path, devices: int, splits: Sequence[str] = ("val", "test")
-) -> Iterator[None]:
+def other_ranks(run: Path, devices: int, splits: Sequence[str] = ("val", "test")) -> Iterator[None]:
     """Start ranks 1 to `devices` - 1 on this machine and take rank 0; stop them all at the end.
 
     A rank that fails ends this process too, instead of leaving it waiting at a collective call;

@@ -234,9 +234,7 @@ def _train(
         trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
         _load_best(task, run)
         loaders = {"val": data.val_dataloader, "test": data.test_dataloader}
-        predictions = {
-            split: _predict(trainer, task, loaders[split](), split) for split in splits
-        }
+        predictions = {split: _predict(trainer, task, loaders[split](), split) for split in splits}
     except SystemExit:
         # Lightning turns Ctrl-C into a plain exit.
         if trainer.interrupted:

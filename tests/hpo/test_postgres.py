@@ -249,9 +249,9 @@ def test_two_sweeps_share_one_study(
     owners = {json.dumps(one.system_attrs[trials.OWNER], sort_keys=True) for one in every}
     assert len(owners) == 2
     parents = {
-        MlflowClient(sweep_store).get_run(one.user_attrs["mlflow_run_id"]).data.tags[
-            "mlflow.parentRunId"
-        ]
+        MlflowClient(sweep_store)
+        .get_run(one.user_attrs["mlflow_run_id"])
+        .data.tags["mlflow.parentRunId"]
         for one in every
     }
     assert len(parents) == 1

@@ -153,9 +153,7 @@ class TestBadEnds:
         if number == signal.SIGSEGV:
             assert "Fatal Python error: Segmentation fault" in Path(f"{folder}.log").read_text()
 
-    def test_mistakes_of_the_user_keep_their_kind(
-        self, client: ServerClient, words: Words
-    ) -> None:
+    def test_mistakes_of_the_user_keep_their_kind(self, client: ServerClient, words: Words) -> None:
         wrong = [config_to_yaml(compose([*words, "model.name=resnet5"]))]
         with pytest.raises(ConfigError, match="trials of this space cannot run"):
             client.call({"kind": "prepare", "configs": wrong, "metrics": ["val/loss"]})
