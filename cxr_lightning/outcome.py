@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_lightning import __version__
-from cxr_lightning.bundle import BundleInfo, save_bundle
+from cxr_lightning.bundle import Bundle, BundleInfo, save_bundle
 from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
 from cxr_lightning.data.base import ChestXrayDataModule
@@ -33,7 +33,8 @@ from cxr_lightning.models.network import Network
 from cxr_lightning.record import Record
 from cxr_lightning.report.assess import Assessment, assess
 from cxr_lightning.report.figures import assessment_figures
-from cxr_lightning.report.page import Picture, ReportContext, report_page
+from cxr_lightning.report.page import ReportContext, report_page
+from cxr_lightning.report.pictures import heat_maps, pictures
 from cxr_lightning.terminal import SYNTHETIC, Reporter
 
 __all__ = ["SplitPredictions", "write_outcome", "write_validation"]
@@ -105,12 +106,13 @@ def write_outcome(
     tracker.log_artifact(run.write("results.csv", results.to_csv()))
     tracker.log_metrics({name: value for name, value in metrics.items() if value is not None})
     bundle = run.path / "bundle.safetensors"
-    save_bundle(bundle, network, _bundle_info(config, data, network, thresholds, calibration))
+    info = _bundle_info(config, data, network, thresholds, calibration)
+    save_bundle(bundle, network, info)
     tracker.log_artifact(bundle)
     tracker.log_model(bundle, register_as=config.run.register_as)
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
-    _report(config, record, data, one)
+    _report(config, record, data, one, Bundle(info, network.eval()))
     reporter.results(results, config.evaluation.level)
     if config.data.synthetic:
         reporter.say(SYNTHETIC, style="yellow")
@@ -172,7 +174,13 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _report(config: Config, record: Record, data: ChestXrayDataModule, one: Assessment) -> None:
+def _report(
+    config: Config,
+    record: Record,
+    data: ChestXrayDataModule,
+    one: Assessment,
+    bundle: Bundle,
+) -> None:
     """Write the figures as files, and the page that shows them with all the rest."""
     run, cohort = record.run, data.cohort
     history = pd.DataFrame(read_history(run))
@@ -202,19 +210,13 @@ def _report(config: Config, record: Record, data: ChestXrayDataModule, one: Asse
         cohort=cohort,
         synthetic=config.data.synthetic,
         configuration=config_to_yaml(config),
-        picture=_pictures(data) if config.evaluation.pictures else None,
+        picture=pictures(cohort.table, data.cache) if config.evaluation.pictures else None,
+        heat_map=(
+            heat_maps(cohort.table, data.cache, bundle) if config.evaluation.pictures else None
+        ),
         curves=curves,
     )
     record.tracker.log_artifact(run.write("report.html", report_page(one, context, figures)))
-
-
-def _pictures(data: ChestXrayDataModule) -> Picture:
-    rows = pd.Series(np.arange(len(data.cohort.table)), index=data.cohort.table["sample_id"])
-
-    def picture(sample: str, label: str) -> np.ndarray:
-        return data.cache.read([int(data.cache.rows[rows[sample]])])[0]
-
-    return picture
 
 
 def _bundle_info(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cxr_lightning.assessment.model import Model
@@ -16,10 +15,10 @@ from cxr_lightning.assessment.options import EvaluateOptions
 from cxr_lightning.evaluation.comparison import compare_models
 from cxr_lightning.evaluation.plots import difference_forest, save_figure
 from cxr_lightning.evaluation.predictions import labels_of, write_predictions
-from cxr_lightning.explanation.overlays import overlay_for
 from cxr_lightning.report.assess import Assessment
 from cxr_lightning.report.figures import assessment_figures
 from cxr_lightning.report.page import Comparison, ReportContext, report_page
+from cxr_lightning.report.pictures import heat_maps, pictures
 
 __all__ = ["macro_auroc", "write_assessment"]
 
@@ -59,6 +58,7 @@ def write_assessment(
     comparisons = _comparisons(folder, assessed, options)
     # The page is about the last: the ensemble where there is one, else the only model.
     model, one = models[-1], assessed[-1]
+    target, bundle, shown = model.target, model.bundle, options.pictures
     figures = assessment_figures(one)
     for name, figure in figures.items():
         save_figure(figure, folder / "plots" / f"{name}.png")
@@ -68,11 +68,15 @@ def write_assessment(
         facts=_facts(model, options),
         data=data,
         split=options.split,
-        cohort=model.target.cohort if model.target else None,
-        synthetic=bool(model.target and model.target.config.synthetic),
-        notes=model.target.notes if model.target else (),
-        picture=_pictures(model, heat=False) if options.pictures else None,
-        heat_map=_pictures(model, heat=True) if options.pictures else None,
+        cohort=target.cohort if target else None,
+        synthetic=bool(target and target.config.synthetic),
+        notes=target.notes if target else (),
+        picture=pictures(target.cohort.table, target.cache) if shown and target else None,
+        heat_map=(
+            heat_maps(target.cohort.table, target.cache, bundle)
+            if shown and target and bundle
+            else None
+        ),
         comparisons=comparisons,
         others=_others(assessed) if several else None,
     )
@@ -131,25 +135,3 @@ def _others(assessed: Sequence[Assessment]) -> pd.DataFrame:
             "specificity": f"{macro['specificity']:.3f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _pictures(model: Model, *, heat: bool) -> Callable[[str, str], npt.NDArray[np.uint8] | None]:
-    """Return what finds the picture of a sample, with the evidence for a label over it or not."""
-    target, bundle = model.target, model.bundle
-    if target is None or bundle is None:
-        return lambda sample, label: None
-    table = target.cohort.table
-    rows = pd.Series(np.arange(len(table)), index=table["sample_id"])
-    tabular = bundle.info.tabular.encode(table)
-
-    def picture(sample: str, label: str) -> npt.NDArray[np.uint8] | None:
-        if sample not in rows.index:  # a study of several images
-            return None
-        row = int(rows[sample])
-        image = target.cache.read([int(target.cache.rows[row])])
-        if not heat:
-            return image[0]
-        inputs = tabular[[row]] if tabular.shape[1] else None
-        return overlay_for(bundle, image, [label], tabular=inputs)[0, 0]
-
-    return picture

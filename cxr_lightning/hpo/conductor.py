@@ -26,7 +26,7 @@ from cxr_lightning.hpo.parent import ParentRun
 from cxr_lightning.hpo.progress import Progress
 from cxr_lightning.hpo.slots import Slot
 from cxr_lightning.hpo.space import LATENCY, suggest_overrides
-from cxr_lightning.hpo.study import SweepStudy
+from cxr_lightning.hpo.study import SweepStudy, patiently
 from cxr_lightning.hpo.trials import RETRIES
 
 __all__ = ["FAILURES_IN_A_ROW", "Conductor", "Ending"]
@@ -126,7 +126,7 @@ class Conductor:
         trial = self.study.claim()
         if trial is None:
             return False
-        words = suggest_overrides(trial, self.study.space)
+        words = patiently(lambda: suggest_overrides(trial, self.study.space))
         folder, log = self._places(trial.number)
         try:
             config = self._placed(self.composer.trial(words), folder, trial.number)

@@ -275,19 +275,22 @@ def word(key: str, value: Any) -> str:
 
 def plain(value: Any) -> str:
     """Return a value in the command line's grammar."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        return value  # a list that was kept as text
+    return _written(value)
+
+
+def _written(value: Any) -> str:
     match value:
         case None:
             return "null"
         case bool():
             return str(value).lower()
         case list() | tuple():
-            return f"[{','.join(plain(one) for one in value)}]"
+            return f"[{','.join(_written(one) for one in value)}]"
         case dict():
-            return "{" + ",".join(f"{key}: {plain(one)}" for key, one in value.items()) + "}"
+            return "{" + ",".join(f"{key}: {_written(one)}" for key, one in value.items()) + "}"
         case str() if not value or value != value.strip() or set(value) & set(",:{}[]()'\"=\\"):
-            # Already in brackets: a list that was kept as text.
-            if value[:1] in ("[", "{"):
-                return value
             # A backslash has a meaning only before a quote, and at the end.
             escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
             escaped = re.sub(r"(\\+)$", r"\1\1", escaped)

@@ -63,28 +63,12 @@ class Storage:
         TimeoutError
             Another process has held it for two minutes.
         """
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-        match self.address.uri.partition("://")[0].partition("+")[0]:
-            case "sqlite":
-                with _file_lock(self.address.database, ".sweep.lock"):
-                    yield
-            case "postgresql":
-                with self.rdb.engine.connect() as connection, connection.begin():
-                    wait = f"SET LOCAL lock_timeout = '{_WAIT_SECONDS:.0f}s'"
-                    connection.execute(sqlalchemy.text(wait))
-                    lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(:number)")
-                    connection.execute(lock, {"number": number})
-                    yield
-            case _:
-                with self.rdb.engine.connect() as connection:
-                    named = {"name": f"cxr{number}", "seconds": _WAIT_SECONDS}
-                    lock = sqlalchemy.text("SELECT GET_LOCK(:name, :seconds)")
-                    if connection.execute(lock, named).scalar() != 1:
-                        raise TimeoutError(f"the lock of {self.address.shown} is held elsewhere")
-                    try:
-                        yield
-                    finally:
-                        connection.execute(sqlalchemy.text("SELECT RELEASE_LOCK(:name)"), named)
+        if self.address.kind == "sqlite":
+            with _file_lock(self.address.database, ".sweep.lock"):
+                yield
+        else:
+            with _database_lock(self.rdb.engine, self.address, name):
+                yield
 
     def close(self) -> None:
         """Give the connections back."""
@@ -115,8 +99,9 @@ def open_storage(url: str, *, folder: Path | None = None) -> Storage:
             with _file_lock(address.database, ".sweep.lock"):
                 _make_writable_by_several(address.database)
                 return Storage(_open(address), address)
-        storage = Storage(_bare(address), address)
-        with storage.locked("creation"):
+        # Optuna's own object asks for tables as soon as it is made.
+        engine = sqlalchemy.create_engine(address.uri, poolclass=sqlalchemy.NullPool)
+        with _database_lock(engine, address, "creation"):
             return Storage(_open(address), address)
     except (
         sqlalchemy.exc.SQLAlchemyError,
@@ -144,16 +129,6 @@ def _open(address: Address) -> RDBStorage:
         )
 
 
-def _bare(address: Address) -> RDBStorage:
-    """Open a database without making its tables, for the lock under which they are made."""
-    return RDBStorage(
-        address.uri,
-        engine_kwargs=_engine_options(address),
-        skip_compatibility_check=True,
-        skip_table_creation=True,
-    )
-
-
 def _engine_options(address: Address) -> dict[str, object]:
     if address.kind == "sqlite":
         return {"connect_args": {"timeout": _WAIT_SECONDS}}
@@ -177,6 +152,28 @@ def _file_lock(database: Path, suffix: str) -> Iterator[None]:
             yield
     except Timeout:
         raise TimeoutError(f"another process has held {file} for two minutes") from None
+
+
+@contextmanager
+def _database_lock(engine: sqlalchemy.Engine, address: Address, name: str) -> Iterator[None]:
+    """Hold a lock of the database's own, which ends with the connection, however that ends."""
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    with engine.connect() as connection, connection.begin():
+        if address.uri.startswith("postgresql"):
+            wait = f"SET LOCAL lock_timeout = '{_WAIT_SECONDS:.0f}s'"
+            connection.execute(sqlalchemy.text(wait))
+            lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(:number)")
+            connection.execute(lock, {"number": number})
+            yield
+            return
+        named = {"name": f"cxr{number}", "seconds": _WAIT_SECONDS}
+        lock = sqlalchemy.text("SELECT GET_LOCK(:name, :seconds)")
+        if connection.execute(lock, named).scalar() != 1:
+            raise TimeoutError(f"the lock of {address.shown} is held elsewhere")
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text("SELECT RELEASE_LOCK(:name)"), named)
 
 
 def _parse(url: str, folder: Path) -> Address:

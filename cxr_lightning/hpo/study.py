@@ -14,16 +14,18 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import OperationalError
 
+from cxr_lightning.errors import UserError
 from cxr_lightning.hpo.heartbeat import Heartbeat
 from cxr_lightning.hpo.samplers import build_pruner, build_sampler, grid_points
 from cxr_lightning.hpo.space import Space, plain
 from cxr_lightning.hpo.storage import Storage
 from cxr_lightning.hpo.trials import OWNER, counted, is_alive, owner, requeue, retry_lost
+from cxr_lightning.tracking.reach import one_line
 
-__all__ = ["LAST_WORDS", "REASON", "SweepStudy"]
+__all__ = ["LAST_WORDS", "REASON", "SweepStudy", "patiently"]
 
 LAST_WORDS, REASON = "last_words", "reason"
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
 Result = TypeVar("Result")
 
 
@@ -237,14 +239,24 @@ class SweepStudy:
 
 
 def patiently(call: Callable[[], Result]) -> Result:
-    """Repeat a call while the storage is away, for up to a minute."""
+    """Repeat a call while the storage is away, for up to two minutes.
+
+    Raises
+    ------
+    UserError
+        It is still away.
+    """
     deadline, wait = time.monotonic() + _PATIENCE_SECONDS, 0.2
     while True:
         try:
             return call()
-        except (StorageInternalError, OperationalError, TimeoutError):
+        except (StorageInternalError, OperationalError, TimeoutError) as problem:
             if time.monotonic() + wait > deadline:
-                raise
+                raise UserError(
+                    f"the study's storage has been away for {_PATIENCE_SECONDS / 60:.0f} minutes "
+                    f"({one_line(problem.__cause__ or problem)}). The same command continues; what "  # type: ignore[arg-type]
+                    "was running is begun again"
+                ) from problem
             time.sleep(wait)
             wait = min(2 * wait, 8.0)
 

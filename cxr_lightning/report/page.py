@@ -290,7 +290,8 @@ def _example(row: dict[str, Any], label: str, context: ReportContext) -> Markup 
     if pixels is None:
         return None
     shown = [picture_png(pixels, alt=row["sample_id"], width=_PICTURE)]
-    heat = context.heat_map(row["sample_id"], label) if context.heat_map else None
+    first = row["rank"] == 1  # one of a kind is enough, and every map costs a backward pass
+    heat = context.heat_map(row["sample_id"], label) if context.heat_map and first else None
     if heat is not None:
         shown.append(picture_png(heat, alt=f"evidence for {label}", width=_PICTURE))
     truth = row["true_labels"] or "none of the labels"

@@ -201,7 +201,9 @@ def test_a_server_that_restarts_ends_nobody(url: str, server: Server) -> None:
     assert len(study.trials()) < 60  # it was in the midst of its work
     worker.join(120)
     assert worker.exitcode == 0
-    assert len(study.finished()) == len(study.study.trials) == 60
+    assert len(study.finished()) == 60
+    # A trial that had just begun may be there twice; the first one does not count.
+    assert len(study.study.trials) <= 61
     close(study)
 
 

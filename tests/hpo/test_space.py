@@ -263,10 +263,17 @@ def test_words_mean_their_value(value: object) -> None:
     from cxr_lightning.config.compose import parse_overrides
 
     _, values = parse_overrides([word("a.key", value)], [shipped_conf()])
-    found = values["a.key"]
-    text = isinstance(value, str)
+    assert is_same(values["a.key"], value)
+
+
+def is_same(found: object, value: object) -> bool:
+    if isinstance(value, list):
+        return (
+            isinstance(found, list) and len(found) == len(value) and all(map(is_same, found, value))
+        )
     # A text that looks like a number or a truth value is one on the command line, too.
-    assert found == value or (text and str(found).lower() in (str(value).lower(), "none"))
+    text = isinstance(value, str)
+    return found == value or (text and str(found).lower() in (str(value).lower(), "none"))
 
 
 @settings(max_examples=20, deadline=None)
