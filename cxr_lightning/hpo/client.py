@@ -17,7 +17,7 @@ from cxr_lightning.hpo.channel import Channel, Message
 __all__ = ["Job", "ServerClient", "ServerLost"]
 
 _START_SECONDS = 300.0
-# One thread in the server, and MLflow's and CUDA's ways of asking without starting anything.
+# No pool of threads in the server, and CUDA's way of being asked without being started.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -26,8 +26,15 @@ _ENVIRONMENT = {
 }
 
 
-class ServerLost(Exception):
+class ServerLost(UserError):
     """The server's process has ended, and all jobs with it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the process that trials are started from was ended by another process, or by the "
+            "system for want of memory. The same command continues; fewer --workers take less "
+            "memory"
+        )
 
 
 @dataclass
@@ -44,12 +51,15 @@ class Job:
         Its last message: `done`, `error`, `diverged` or `interrupted`.
     code
         Exit code; negative: the signal that ended it. None: it runs.
+    cpu_seconds
+        Time that its process, without those it started itself, has computed.
     """
 
     number: int
     channel: Channel
     result: Message | None = None
     code: int | None = None
+    cpu_seconds: float = 0.0
     closed: bool = False
     started: float = field(default_factory=time.monotonic)
 
@@ -71,7 +81,7 @@ class ServerClient:
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
         self.selector = selectors.DefaultSelector()
-        self._adopted: list[str] = []
+        self._adopted: list[Message] = []
         self._jobs: dict[int, Job] = {}
         self._next = 0
         self._start()
@@ -116,14 +126,13 @@ class ServerClient:
         self.facts = message
         self._ready = True
         self.selector.register(self._control.fileno(), selectors.EVENT_READ, None)
-        for config in self._adopted:
-            self._send({"do": "adopt", "config": config})
+        for message in self._adopted:
+            self._send(message)
             self._control.receive()
 
     def restart(self) -> None:
         """Start the server again after it was lost."""
         self.close()
-        self._jobs.clear()
         self._start()
         self.wait()
 
@@ -136,15 +145,16 @@ class ServerClient:
         self._jobs[job.number] = job
         self.selector.register(own.fileno(), selectors.EVENT_READ, job)
         try:
-            self._send({"do": "run", "job": job.number, **message}, [other])
+            self._send({"do": "run", "job": job.number, "folder": os.getcwd(), **message}, [other])
         finally:
             other.close()
         return job
 
     def adopt(self, config: str) -> dict[str, Any]:
         """Let the server keep prepared data for all jobs to come; none may be running."""
-        self._adopted.append(config)
-        self._send({"do": "adopt", "config": config})
+        message = {"do": "adopt", "config": config, "folder": os.getcwd()}
+        self._adopted.append(message)
+        self._send(message)
         answer = self._control.receive()
         if answer is None:
             raise ServerLost
@@ -174,7 +184,7 @@ class ServerClient:
                     raise ServerLost
                 job = self._jobs.get(message["exited"])
                 if job is not None:
-                    job.code = message["code"]
+                    job.code, job.cpu_seconds = message["code"], message["cpu_seconds"]
             else:
                 job = key.data
                 message = job.channel.receive()
@@ -209,6 +219,9 @@ class ServerClient:
         self.selector.close()
         self.selector = selectors.DefaultSelector()
         self._control.close()
+        for job in self._jobs.values():
+            job.channel.close()
+        self._jobs.clear()
         try:
             # While it is starting it has no jobs, and does not look.
             self._process.wait(10 if self._ready else 0)

@@ -21,6 +21,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo.channel import Message
 from cxr_lightning.hpo.check import Composer
 from cxr_lightning.hpo.client import Job, ServerClient, ServerLost
+from cxr_lightning.hpo.jobs import drop_checkpoints
 from cxr_lightning.hpo.last_words import last_words
 from cxr_lightning.hpo.parent import ParentRun
 from cxr_lightning.hpo.progress import Progress
@@ -104,6 +105,7 @@ class Conductor:
         with self._signals_answered():
             for lost in self.study.recover():
                 self.parent.trial_was_lost(lost)
+                drop_checkpoints(Path(lost.user_attrs.get("folder", "nowhere")))
             while True:
                 now = time.monotonic()
                 if self._stopping:
@@ -210,6 +212,7 @@ class Conductor:
     def _finished(self, one: _Running) -> None:
         self._running.pop(one.job.number)
         self._free.append(one.slot)
+        drop_checkpoints(one.folder)
         result = one.job.result or {}
         seconds = time.monotonic() - one.started
         if "done" in result:
@@ -258,6 +261,7 @@ class Conductor:
     def _server_lost(self) -> None:
         for one in list(self._running.values()):
             self._free.append(one.slot)
+            drop_checkpoints(one.folder)
             words = "the process that trials are started from was lost; queued again"
             self.study.give_back(one.trial, words, limit=RETRIES)
             self.parent.trial_ended(one.run_id, "failed", words, time.monotonic() - one.started)

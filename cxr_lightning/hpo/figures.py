@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import optuna
-from matplotlib import pyplot as plt
 from optuna.trial import FrozenTrial, TrialState
 
 from cxr_lightning.evaluation.plots.interactive import write_page
+from cxr_lightning.evaluation.plots.style import save_figure
+from cxr_lightning.hpo.pictures import draw
 from cxr_lightning.hpo.space import Space
+from cxr_lightning.hpo.trials import counted
 
 __all__ = ["importances", "write_figures"]
 
+_ENOUGH = 10
 _log = logging.getLogger("cxr_lightning.hpo")
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return how much each parameter matters for being among the best tenth; empty: too few trials.
+    """Return how much each parameter matters for being in the better half; empty: too few trials.
 
     PED-ANOVA (Watanabe et al., IJCAI 2023), of the first objective and of parameters that every
-    complete trial has.
+    complete trial has. Of ten trials and more it tells the one parameter that matters from four
+    that do not in 19 of 20 simulated studies; of the best tenth, its default, in 10 of 20. Shares
+    add up to 1 even where nothing matters.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < 4 or not _varied(complete):
+    # A parameter of few trials, such as one of a single loss, would get a share that means nothing.
+    common = [name for name in _varied(complete) if all(name in one.params for one in complete)]
+    if len(complete) < _ENOUGH or not common:
         return {}
     with _quiet():
         try:
             return dict(
                 optuna.importance.get_param_importances(
-                    study, evaluator=_evaluator(), target=_first(study)
+                    study, evaluator=_evaluator(), params=common, target=_target(study)
                 )
             )
         except (ValueError, RuntimeError) as problem:  # such as objectives that are all equal
@@ -45,7 +51,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 def _evaluator() -> Any:
     with _quiet():
-        return optuna.importance.PedAnovaImportanceEvaluator()
+        return optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.5)
 
 
 def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
@@ -58,8 +64,12 @@ def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
     ]
 
 
-def _first(study: optuna.Study) -> Callable[[FrozenTrial], float] | None:
-    return (lambda trial: float(trial.values[0])) if len(study.directions) > 1 else None
+def _target(study: optuna.Study) -> Callable[[FrozenTrial], float] | None:
+    return _first_value if len(study.directions) > 1 else None
+
+
+def _first_value(trial: FrozenTrial) -> float:
+    return float(trial.values[0])
 
 
 def write_figures(study: optuna.Study, space: Space, folder: Path, *, title: str) -> list[Path]:
@@ -74,37 +84,39 @@ def write_figures(study: optuna.Study, space: Space, folder: Path, *, title: str
     varied = _varied(complete)
     pages: list[Any] = []
     files: list[Path] = []
+    trials = counted(study.get_trials(deepcopy=False))
+    shares = importances(study)
     with _quiet():
-        for name, options in _kinds(study, space, varied):
+        for name, options in _kinds(space, varied, shares):
             try:
-                figure = getattr(optuna.visualization, f"plot_{name}")(study, **options)
-                picture = _picture(study, name, options, folder / f"{name}.png")
+                page = getattr(optuna.visualization, f"plot_{name}")(study, **options)
             except (ValueError, RuntimeError, ZeroDivisionError) as problem:
                 # Some need more trials, or values that differ.
                 _log.debug("no figure %s: %s", name, problem)
                 continue
-            figure.update_layout(template="plotly_white", height=520)
-            pages.append(figure)
-            files.append(picture)
-        if pages:
-            files.insert(0, write_page(pages, folder / "sweep.html", title=title))
+            page.update_layout(template="plotly_white", height=520)
+            pages.append(page)
+            picture = draw(name, trials, space, shares)
+            files.append(save_figure(picture, folder / f"{name}.png"))
+    if pages:
+        files.insert(0, write_page(pages, folder / "sweep.html", title=title))
     return files
 
 
 def _kinds(
-    study: optuna.Study, space: Space, varied: Sequence[str]
+    space: Space, varied: Sequence[str], shares: Mapping[str, float]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the names of Optuna's figures, and what each is given."""
     names = list(space.metrics)
     several = len(names) > 1
-    target = {"target": _first(study)} if several else {}
+    target = {"target": _first_value} if several else {}
     named = target | {"target_name": names[0]}
     if several:
         yield "pareto_front", {"target_names": names}
     yield "optimization_history", named
     if varied:
-        if importances(study):
-            yield "param_importances", named | {"evaluator": _evaluator()}
+        if shares:
+            yield "param_importances", named | {"evaluator": _evaluator(), "params": list(shares)}
         yield "parallel_coordinate", named | {"params": list(varied)}
         yield "slice", named | {"params": list(varied)}
     yield "edf", named
@@ -112,30 +124,9 @@ def _kinds(
         yield "intermediate_values", {}
 
 
-def _picture(study: optuna.Study, name: str, options: dict[str, Any], path: Path) -> Path:
-    # Optuna draws with pyplot, and changes its style for all that comes after.
-    with mpl.rc_context():
-        drawn = getattr(optuna.visualization.matplotlib, f"plot_{name}")(study, **options)
-        axes = drawn.flat[0] if hasattr(drawn, "flat") else drawn
-        figure = axes.figure
-        try:
-            panels = len(options.get("params", ())) if name == "slice" else 0
-            figure.set_size_inches(max(9.0, 2.6 * panels), 5.0)
-            figure.savefig(path, dpi=110, bbox_inches="tight")
-        finally:
-            plt.close(figure)
-    return path
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Draw without a display, and without Optuna's warnings of what is experimental."""
+    """Leave out Optuna's warnings of what is experimental."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        previous = mpl.get_backend()
-        plt.switch_backend("agg")
-        try:
-            yield
-        finally:
-            if previous.lower() != "agg":
-                plt.switch_backend(previous)
+        yield

@@ -41,12 +41,16 @@ class Heartbeat:
         self._closed.set()
         self._thread.join()
 
+    def beat(self) -> None:
+        """Record a sign of life of each trial now."""
+        with self._lock:
+            trials = sorted(self._trials)
+        for trial in trials:
+            # The storage may be away for a while; the next beat follows soon.
+            with contextlib.suppress(OptunaError):
+                self._storage.rdb.record_heartbeat(trial)
+
     def _beat(self) -> None:
         while not self._closed.wait(HEARTBEAT_SECONDS):
-            with self._lock:
-                trials = sorted(self._trials)
-            for trial in trials:
-                # The storage may be away for a while; the next beat follows soon.
-                with contextlib.suppress(OptunaError):
-                    self._storage.rdb.record_heartbeat(trial)
+            self.beat()
         self._storage.rdb.remove_session()

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -21,7 +22,7 @@ from cxr_lightning.hpo.channel import Channel, Message
 if TYPE_CHECKING:
     from cxr_lightning.data.base import ChestXrayDataModule
 
-__all__ = ["import_everything", "read_data", "run_job"]
+__all__ = ["drop_checkpoints", "import_everything", "read_data", "run_job"]
 
 
 def import_everything() -> dict[str, Any]:
@@ -30,7 +31,11 @@ def import_everything() -> dict[str, Any]:
 
     # A pool of threads does not survive a fork: whoever needs one starts it after that.
     torch.set_num_threads(1)
+
+    import pyarrow.parquet  # noqa: F401
+
     import cxr_lightning.hpo.callbacks
+    import cxr_lightning.models.simple_cnn
     import cxr_lightning.tracking.preload
     import cxr_lightning.training  # noqa: F401
 
@@ -54,6 +59,7 @@ def _config(text: str) -> Config:
 
 def run_job(message: Message, end: Channel, prepared: Sequence[ChestXrayDataModule]) -> None:
     """Do one job and send what became of it: `done`, or `error` with its last words."""
+    os.chdir(message["folder"])  # paths mean what they mean to the sweep
     _redirect(message.get("log"))
     _settle(message)
     try:
@@ -108,26 +114,28 @@ def _trial(
     config = _config(message["config"])
     course = Course(end, message["watch"])
     latency = [Latency()] if message["latency"] else []
-    metrics = run_fit(
-        config,
-        [course, *latency],
-        splits=("val",),
-        parent_run_id=message.get("parent"),
-        prepared=_fitting(prepared, config),
-    )
+    assert config.run.dir is not None  # set for each trial
+    try:
+        metrics = run_fit(
+            config,
+            [course, *latency],
+            splits=("val",),
+            parent_run_id=message.get("parent"),
+            prepared=_fitting(prepared, config),
+        )
+    finally:
+        drop_checkpoints(config.run.dir)
     for one in latency:
         metrics |= one.measured
     if message["watch"] is not None and message["watch"] not in metrics:
         metrics[message["watch"]] = course.best  # the loss: what the kept epoch was chosen by
-    _drop_checkpoints(config)
     return {"metrics": metrics, "pruned": course.pruned, "epochs": course.epochs}
 
 
-def _drop_checkpoints(config: Config) -> None:
-    """A trial is begun again, not resumed; its weights would fill the disk."""
-    assert config.run.dir is not None  # set for each trial
-    for file in (config.run.dir / "checkpoints").glob("*.ckpt"):
-        file.unlink()
+def drop_checkpoints(folder: Path) -> None:
+    """Delete a trial's weights: it is begun again, not resumed, and they would fill the disk."""
+    for file in (folder / "checkpoints").glob("*.ckpt*"):
+        file.unlink(missing_ok=True)
 
 
 def _fit(

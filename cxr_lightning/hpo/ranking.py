@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cxr_lightning.hpo.space import Space
 
-__all__ = ["best_trials", "leaderboard", "state_name"]
+__all__ = ["best_trials", "leaderboard", "pareto_front", "state_name"]
 
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -34,29 +34,43 @@ def best_trials(trials: Sequence[FrozenTrial], space: Space) -> list[FrozenTrial
     others.
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    signs = [-1.0 if way == "maximize" else 1.0 for way in space.objective.values()]
-
-    def costs(trial: FrozenTrial) -> tuple[float, ...]:
-        return tuple(sign * value for sign, value in zip(signs, trial.values, strict=True))
-
-    def dominated(trial: FrozenTrial) -> bool:
-        own = costs(trial)
-        return any(
-            all(a <= b for a, b in zip(costs(other), own, strict=True)) and costs(other) != own
-            for other in complete
-        )
-
-    several = len(signs) > 1
+    front = {trial.number for trial in pareto_front(complete, space)}
     return sorted(
         complete,
-        key=lambda trial: (several and dominated(trial), *costs(trial), trial.number),
+        key=lambda trial: (trial.number not in front, *_costs(trial, space), trial.number),
+    )
+
+
+def pareto_front(trials: Sequence[FrozenTrial], space: Space) -> list[FrozenTrial]:
+    """Return the complete trials that no other one surpasses in every objective.
+
+    Trials of equal values do not surpass one another; with one objective: those of the best value.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    costs = {trial.number: _costs(trial, space) for trial in complete}
+
+    def surpassed(own: tuple[float, ...]) -> bool:
+        return any(
+            other != own and all(a <= b for a, b in zip(other, own, strict=True))
+            for other in costs.values()
+        )
+
+    return [trial for trial in complete if not surpassed(costs[trial.number])]
+
+
+def _costs(trial: FrozenTrial, space: Space) -> tuple[float, ...]:
+    """Return the objectives so that less is better."""
+    return tuple(
+        -value if way == "maximize" else value
+        for way, value in zip(space.objective.values(), trial.values, strict=True)
     )
 
 
 def leaderboard(trials: Sequence[FrozenTrial], space: Space) -> pd.DataFrame:
     """Return a row per trial: complete ones best first, then the others by number.
 
-    Columns: `rank` (NaN unless complete), `trial`, `state`, the objectives, `epochs`, `seconds`,
+    Columns: `rank` (NaN unless complete), `trial`, `state`, the objectives (of a pruned trial: its
+    last epoch's; NaN where there is none), `epochs`, `seconds`,
     the parameters (NaN where a trial does not have one), and `note`, the first of its last words
     or why it was pruned.
     """

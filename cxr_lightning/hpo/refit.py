@@ -15,18 +15,19 @@ from rich.text import Text
 
 from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
-from cxr_lightning.errors import UserError
+from cxr_lightning.errors import ConfigError, UserError
 from cxr_lightning.hpo.check import Composer
 from cxr_lightning.hpo.client import Job, ServerClient
+from cxr_lightning.hpo.identity import IDENTITY
 from cxr_lightning.hpo.last_words import last_words
 from cxr_lightning.hpo.parent import ParentRun
 from cxr_lightning.hpo.ranking import best_trials
 from cxr_lightning.hpo.slots import Slot
 from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.summary import full_config
-from cxr_lightning.runs import RunFolder
+from cxr_lightning.runs import RunFolder, configuration_hash
 
-__all__ = ["refit_best"]
+__all__ = ["refit_best", "refit_place"]
 
 BUNDLE = "bundle.safetensors"
 _METRICS = ("test/auroc_macro", "test/average_precision_macro")
@@ -75,8 +76,13 @@ def refit_best(
         A refit failed.
     """
     best = best_trials(study.finished(), study.space)[:count]
+    if not best:
+        words = "No trial is complete: there is nothing to train again."
+        console.print(Text(words))
+        return [words, ""]
+    fingerprint = study.study.user_attrs.get(IDENTITY, {}).get("data fingerprint", "")
     refits = [
-        _make(full_config(composer, trial), trial.number, seed, folder)
+        _make(full_config(composer, trial), trial.number, seed, folder, fingerprint)
         for trial in best
         for seed in range(1, seeds + 1)
     ]
@@ -97,12 +103,35 @@ def refit_best(
     return _told(table, seeds, console, folder)
 
 
-def _make(config: Config, trial: int, seed: int, folder: Path) -> _Refit:
-    place = folder / f"refit-{trial:04d}-seed{seed}"
+def _make(config: Config, trial: int, seed: int, folder: Path, fingerprint: str) -> _Refit:
+    config = config.model_copy(update={"seed": (config.seed + seed) % 2**32, "resume": "auto"})
+    name = f"refit-{trial:04d}-seed{seed}"
+    place = refit_place(folder, name, configuration_hash(config), fingerprint)
     tags = config.run.tags | {"refit_of_trial": str(trial)}
     run = config.run.model_copy(update={"dir": place, "tags": tags})
-    changed = {"run": run, "seed": (config.seed + seed) % 2**32, "resume": "auto"}
-    return _Refit(trial, seed, config.model_copy(update=changed), place)
+    return _Refit(trial, seed, config.model_copy(update={"run": run}), place)
+
+
+def refit_place(folder: Path, name: str, configuration: str, fingerprint: str) -> Path:
+    """Return where a refit is kept: one that is there is its own only if it is the same run.
+
+    A study of the same name may have begun anew, with other values in its trial 0 or other images:
+    the numbers of the old one are not to be told as the new one's.
+    """
+    number = 1
+    while True:
+        place = folder / (name if number == 1 else f"{name}_{number}")
+        if not place.exists() or not any(place.iterdir()):
+            return place
+        try:
+            state = RunFolder(place).state()
+        except ConfigError:
+            pass  # something else
+        else:
+            same_data = state.fingerprint in ("", fingerprint) or not fingerprint
+            if state.configuration == configuration and same_data:
+                return place
+        number += 1
 
 
 def _train(
@@ -157,7 +186,14 @@ def _told(table: pd.DataFrame, seeds: int, console: Console, folder: Path) -> li
         cells = [_spread(rows[name].to_numpy(np.float64)) for name in _METRICS]
         lines.append(f"| {trial} | " + " | ".join(cells) + " |")
         console.print(Text(f"trial {trial}: {_METRICS[0]} {cells[0]} over {len(rows)} seed(s)"))
-    console.print(Text(f"their bundles, for an ensemble: {folder / 'ensemble.txt'}"))
+    console.print(
+        Text(
+            f"their bundles, for an ensemble: {folder / 'ensemble.txt'}\n"
+            f"  python -m cxr_lightning.evaluate bundle=$(paste -sd, {folder / 'ensemble.txt'}) "
+            "data=NAME"
+        ),
+        soft_wrap=True,
+    )
     return [*lines, ""]
 
 

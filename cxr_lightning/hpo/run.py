@@ -124,7 +124,7 @@ def _run(
     _, continued = open_study(storage, sweep.name, sweep.reading, kept)
     epochs = sweep.composer.trial([]).trainer.max_epochs
     study = SweepStudy(storage, sweep.name, space, sweep.total, epochs)
-    if not continued and space.sampler.name != "grid":
+    if space.sampler.name != "grid":
         study.begin_with(baseline(sweep.composer))
     tags = {
         "sweep": sweep.name,
@@ -167,8 +167,9 @@ def _run(
                 count=options.refit_best, seeds=options.refit_seeds, console=console,
             )  # fmt: skip
             write_summary(
-                study, sweep.composer, parent, sweep.folder, facts=sweep.facts, extra=lines
-            )
+                study, sweep.composer, parent, sweep.folder,
+                facts=sweep.facts, figures=False, extra=lines,
+            )  # fmt: skip
         _farewell(sweep, study, parent, console)
     return 0
 
@@ -220,6 +221,8 @@ def _farewell(sweep: _Sweep, study: SweepStudy, parent: ParentRun, console: Cons
         values = ", ".join(f"{name} {value:.4f}" for name, value in named)
         _say(console, f"best: trial {best[0].number}, {values}")
         _say(console, f"  python -m cxr_lightning.fit --config {sweep.folder / 'best.yaml'}")
-    _say(console, f"everything is in {sweep.folder}: leaderboard.csv, best.yaml, figures/")
+    names = ("leaderboard.csv", "best.yaml", "figures")
+    there = ", ".join(name for name in names if (sweep.folder / name).exists())
+    _say(console, f"everything is in {sweep.folder}: {there}")
     if parent.run.page:
         _say(console, f"to look at it: mlflow ui, then open\n  {parent.run.page}")

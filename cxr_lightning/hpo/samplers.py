@@ -45,7 +45,6 @@ def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
                     group=True,  # conditions: each group of parameters that occur together
                     constant_liar=True,  # several workers: not the same place twice
                     seed=seed,
-                    warn_independent_sampling=False,
                 )
             case "gp":
                 return optuna.samplers.GPSampler(

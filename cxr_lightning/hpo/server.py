@@ -1,8 +1,9 @@
 """The process that trials are forked from: heavy imports done, data read and decoded once.
 
-It has one thread, opens no database and touches no GPU, so that what it forks starts as a fresh
-process would, without the seconds that a fresh process takes. Its parent is the sweep; it ends when
-that ends, and every trial ends with it.
+It has no pool of threads that a fork would break (those of Arrow and jemalloc mend themselves),
+opens no database and touches no GPU, so that what it forks starts as a fresh process would, without
+the seconds that a fresh process takes. Its parent is the sweep; it ends when that ends, and every
+trial ends with it.
 
 The parent sends jobs, each with the end of a channel for the job's own messages; the server answers
 with the exit status of each job's process.
@@ -17,6 +18,7 @@ import os
 import selectors
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from cxr_lightning.hpo.channel import Channel, Message
@@ -83,6 +85,7 @@ class Server:
         """Keep data that a job has prepared on the disk, for all jobs to come."""
         from cxr_lightning.hpo.jobs import read_data
 
+        os.chdir(message["folder"])
         self.prepared.append(read_data(message["config"]))
         # What is shared with the jobs is not to be copied by the first collection in each.
         gc.collect()
@@ -96,6 +99,7 @@ class Server:
         if process:
             self.jobs[process] = message["job"]
             return
+        code = 1
         try:
             # A group of its own, so that it can be ended with all that it starts.
             os.setpgid(0, 0)
@@ -106,17 +110,20 @@ class Server:
             from cxr_lightning.hpo.jobs import run_job
 
             run_job(message, end, self.prepared)
+            code = 0
+        except BaseException:  # noqa: BLE001 - the server itself must not go on twice
+            traceback.print_exc()
         finally:
             # Nothing that the server had registered for its own end is run here.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            os._exit(0)
+            os._exit(code)
 
     def _collect(self) -> None:
         while True:
             try:
-                process, status = os.waitpid(-1, os.WNOHANG)
+                process, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if process == 0:
@@ -125,7 +132,8 @@ class Server:
             if number is not None:
                 _end_group(process)
                 code = os.waitstatus_to_exitcode(status)
-                self.control.send({"exited": number, "code": code})
+                seconds = usage.ru_utime + usage.ru_stime
+                self.control.send({"exited": number, "code": code, "cpu_seconds": seconds})
 
     def _end(self) -> None:
         for process in self.jobs:

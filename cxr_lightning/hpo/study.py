@@ -141,7 +141,9 @@ class SweepStudy:
         for trial in lost:
             if self._end(trial.number, TrialState.FAIL, words="the process of this trial was lost"):
                 retry_lost(self.study, self._frozen(trial.number))
-        # On other machines: those without a sign of life. Optuna calls `retry_lost` for each.
+        # On other machines: those without a sign of life. Optuna calls `retry_lost` for each. One's
+        # own come first: this process, or the storage, may have been stopped for a while.
+        self.heartbeat.beat()
         optuna.storages.fail_stale_trials(self.study)
         now = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
         return [now[trial.number] for trial in running if now[trial.number].state.is_finished()]

@@ -128,13 +128,14 @@ def _description(
         lines += [_markdown(shown), ""]
     if found := importances(study.study):
         parts = ", ".join(f"{name} {share:.0%}" for name, share in list(found.items())[:6])
-        lines += [f"What mattered most for being among the best: {parts}.", ""]
+        lines += [f"What mattered most for being in the better half: {parts}.", ""]
     failed = table[table["state"] == "failed"]
     if len(failed):
         causes = Counter(failed["note"]).most_common(3)
         lines += [f"Failed: {'; '.join(f'{count} × {cause}' for cause, count in causes)}", ""]
     lines.append(
-        "Validation numbers; the test set was not read. Files: leaderboard.csv, best.yaml "
+        "Numbers of trials are of validation, and the best of many is a little too good; no trial "
+        "read the test set. Files: leaderboard.csv, best.yaml "
         "(`python -m cxr_lightning.fit --config best.yaml`), figures/sweep.html."
     )
     return "\n".join(lines)

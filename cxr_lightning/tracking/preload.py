@@ -14,6 +14,10 @@ __all__: list[str] = []
 prepare()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import alembic.command  # noqa: F401
+    import mlflow.pyfunc
     import mlflow.store.tracking.rest_store
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import mlflow.store.tracking.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_workspace_store  # noqa: F401
+    import sqlalchemy.dialects.sqlite  # noqa: F401
     from mlflow import MlflowClient  # noqa: F401

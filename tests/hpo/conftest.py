@@ -14,10 +14,11 @@ from tests.integration.conftest import SMALL
 SPACE = """
 trials: 4
 pruner: {name: none}
+fixed: {trainer.max_epochs: 2}
 budget: {trainer.max_epochs: 1}
 parameters:
   optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}
-  loss: {type: categorical, choices: [bce, focal]}
+  loss: {type: categorical, choices: [bce, weighted_bce, focal]}
   loss.gamma: {type: float, low: 0.5, high: 3.0, when: {loss: focal}}
 """
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -24,8 +22,10 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.hpo import trials
+from cxr_lightning.hpo import heartbeat, trials
+from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.options import SweepOptions
+from cxr_lightning.hpo.run import run_sweep
 from cxr_lightning.hpo.storage import open_storage
 from cxr_lightning.hpo.study import SweepStudy
 from tests.hpo.test_study import open_study, states, work
@@ -185,26 +185,33 @@ def test_trials_of_a_machine_that_is_gone_are_begun_again(
     close(study)
 
 
-def test_a_server_that_restarts_ends_nobody(url: str, server: Server) -> None:
-    """Trials that run meanwhile lose at most points of their curves."""
-    worker = multiprocessing.get_context("fork").Process(target=work, args=(url, 60, 1))
+def test_a_server_that_restarts_ends_nobody(
+    url: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials that run meanwhile lose at most points of their curves; signs of life go on."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.05)
+    mine = open_study(url, 30)
+    old = mine.claim()
+    assert old is not None
+    worker = multiprocessing.get_context("fork").Process(target=work, args=(url, 30, 1))
     worker.start()
-    study = open_study(url, 60)
     deadline = time.monotonic() + 60
-    while len(study.finished()) < 5:
+    while len(mine.finished()) < 5:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     server.stop()
     time.sleep(1)
     assert worker.is_alive()
     server.start()
-    assert len(study.trials()) < 60  # it was in the midst of its work
+    assert len(mine.trials()) < 30  # it was in the midst of its work
     worker.join(120)
     assert worker.exitcode == 0
-    assert len(study.finished()) == 60
+    mine.complete(old, [1.0])
+    assert len(mine.finished()) == 30
     # A trial that had just begun may be there twice; the first one does not count.
-    assert len(study.study.trials) <= 61
-    close(study)
+    assert len(mine.study.trials) <= 31
+    assert mine.heartbeat._thread.is_alive()
+    close(mine)
 
 
 def test_what_a_database_says_hides_the_password(server: Server, url: str) -> None:
@@ -219,43 +226,42 @@ def test_what_a_database_says_hides_the_password(server: Server, url: str) -> No
 
 def test_two_sweeps_share_one_study(
     url: str,
+    client: ServerClient,
     options: Callable[..., SweepOptions],
     sweep_store: str,
     tmp_path: Path,
 ) -> None:
-    """The same line twice, at the same time: six trials between them, in one MLflow run."""
-    small = options()
+    """The same line twice, at the same time: its trials between them, under one MLflow run."""
+    longer = "sweep.budget={trainer.max_epochs: 8}"
+    small = options(longer, study="shared", trials=7, storage=url)
     line = [
-        sys.executable, "-m", "cxr_lightning.sweep", "--trials", "6", "--study", "shared",
+        sys.executable, "-m", "cxr_lightning.sweep", "--trials", "7", "--study", "shared",
         "--storage", url, "--config-dir", str(small.config_dir), *small.words,
     ]  # fmt: skip
     root = str(Path(__file__).parents[2])
-    processes = [
-        subprocess.Popen(
-            line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
+    log = tmp_path / "other.txt"
+    with log.open("w") as stream:
+        other = subprocess.Popen(
+            line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, stdout=stream,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
     try:
-        said = [process.communicate(timeout=240)[0] for process in processes]
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "runs" / "shared" / "trial-0000").exists():
+            assert other.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert run_sweep(small, client) == 0
+        assert other.wait(120) == 0, log.read_text()
     finally:
-        for process in processes:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    assert [process.returncode for process in processes] == [0, 0], said
+        other.kill()
+        other.wait()
+    assert "secret" not in log.read_text()
     storage = open_storage(url)
-    number = storage.rdb.get_study_id_from_name("shared")
-    every = storage.rdb.get_all_trials(number)
-    assert [one.state for one in every] == [TrialState.COMPLETE] * 6
-    owners = {json.dumps(one.system_attrs[trials.OWNER], sort_keys=True) for one in every}
-    assert len(owners) == 2
-    parents = {
-        MlflowClient(sweep_store)
-        .get_run(one.user_attrs["mlflow_run_id"])
-        .data.tags["mlflow.parentRunId"]
-        for one in every
-    }
-    assert len(parents) == 1
-    assert all("secret" not in text for text in said)
+    every = storage.rdb.get_all_trials(storage.rdb.get_study_id_from_name("shared"))
     storage.close()
+    assert [one.state for one in every] == [TrialState.COMPLETE] * 7
+    assert [bool(one.user_attrs.get("baseline")) for one in every] == [True] + [False] * 6
+    assert len({one.system_attrs[trials.OWNER]["pid"] for one in every}) == 2
+    runs = [MlflowClient(sweep_store).get_run(one.user_attrs["mlflow_run_id"]) for one in every]
+    assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1

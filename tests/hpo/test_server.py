@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from cxr_lightning.config.compose import compose, config_to_yaml
 from cxr_lightning.errors import ConfigError, DataError
-from cxr_lightning.hpo.client import Job, ServerClient, ServerLost
+from cxr_lightning.hpo.client import Job, ServerClient
 from cxr_lightning.hpo.last_words import last_words
+from cxr_lightning.runs import RunFolder
 
 Words = tuple[str, ...]
 
@@ -52,32 +55,33 @@ def process_of(client: ServerClient, job: Job) -> int:
         time.sleep(0.01)
 
 
-def test_it_has_one_thread_when_it_forks(client: ServerClient, words: Words) -> None:
-    client.wait()
-    assert client.facts["threads"] == 1
+def test_it_has_no_pool_of_threads_when_it_forks(
+    client: ServerClient, words: Words, tmp_path: Path
+) -> None:
+    """OpenMP's would hang what is forked; jemalloc's and Arrow's own threads survive a fork."""
+    assert client.facts["threads"] <= 2
     facts = client.call(
         {"kind": "prepare", "configs": [config_to_yaml(compose(words))], "metrics": ["val/loss"]}
     )
     assert facts["counts"]["train"] > 0
-    assert client.adopt(facts["data"][0])["threads"] == 1
+    assert client.adopt(facts["data"][0])["threads"] <= 3
+    for number in range(2):
+        job = client.run(trial(words, tmp_path / f"trial{number}", "trainer.threads=2"))
+        assert finish(client, job).code == 0
 
 
 def test_a_trial_costs_less_than_a_second_beyond_its_training(
     client: ServerClient, words: Words, tmp_path: Path
 ) -> None:
-    """From the job to its end, without the time of the epoch; the first one warms the disk."""
+    """Computing time, which does not depend on what else the machine does."""
     beyond = []
     for number in range(3):
         folder = tmp_path / f"trial{number}"
-        started = time.monotonic()
         job = finish(client, client.run(trial(words, folder)))
-        seconds = time.monotonic() - started
-        assert job.result is not None
-        assert "done" in job.result
         header, row = (folder / "history.csv").read_text().splitlines()
         epoch = dict(zip(header.split(","), row.split(","), strict=True))["time/epoch_seconds"]
-        beyond.append(seconds - float(epoch))
-    assert min(beyond[1:]) < 1.0
+        beyond.append(job.cpu_seconds - float(epoch))
+    assert min(beyond) < 1.0
 
 
 def test_a_trial_reads_no_test_set_and_keeps_no_weights(
@@ -112,14 +116,13 @@ class TestBadEnds:
         said = last_words(job.result, job.code, tmp_path / "trial.log")
         assert said.startswith(job.result["error"])
         assert "4096" in said
-        assert "Traceback" in (tmp_path / "trial.log").read_text()
+        assert "4096" in (tmp_path / "trial.log").read_text()
 
     def test_a_trial_that_diverges(
         self, client: ServerClient, words: Words, tmp_path: Path
     ) -> None:
-        more = ("optim=sgd", "optim.lr=10", "optim.momentum=0.99", "trainer.max_epochs=8")
-        more = (*more, "model.options={channels: [8, 16], norm: group}", "data.image.std=0.0001")
-        job = finish(client, client.run(trial(words, tmp_path / "trial", *more)))
+        # Divided by next to nothing, the images are not finite.
+        job = finish(client, client.run(trial(words, tmp_path / "trial", "data.image.std=1e-40")))
         assert job.result is not None
         assert job.result["diverged"].startswith("training diverged in epoch")
 
@@ -165,24 +168,31 @@ class TestBadEnds:
             client.call({"kind": "prepare", "configs": config, "metrics": [undefined]})
 
 
-def test_it_ends_with_its_parent_and_its_jobs_with_it(words: Words, tmp_path: Path) -> None:
-    server = ServerClient()
-    try:
-        job = server.run(trial(words, tmp_path / "trial", "trainer.max_epochs=500"))
-        process = process_of(server, job)
-        os.kill(server.pid, signal.SIGKILL)
-        with pytest.raises(ServerLost):
-            while True:
-                server.events(1.0)
-        deadline = time.monotonic() + 20
-        while Path(f"/proc/{process}").exists():
-            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-            if state == "Z":
-                break
-            assert time.monotonic() < deadline, "the trial outlived its server"
-            time.sleep(0.1)
-        server.restart()
-        again = finish(server, server.run(trial(words, tmp_path / "again")))
-        assert again.code == 0
-    finally:
-        server.close()
+def test_all_ranks_of_a_distributed_trial_stop_together(
+    client: ServerClient, words: Words, tmp_path: Path, sweep_store: str
+) -> None:
+    """Two processes on the CPU; the sweep tells rank 0 alone."""
+    folder = tmp_path / "trial"
+    more = ("trainer=ddp_cpu", "trainer.max_epochs=3", "run.tags={ranks: two}")
+    message = trial(words, folder, *more, watch="val/auroc_macro")
+    job = client.run(message)
+    epochs = []
+    while not job.over:
+        for _, said in client.events(1.0):
+            if "epoch" in said:
+                epochs.append(said["epoch"])
+                job.channel.send({"prune": said["epoch"] == 2})
+    assert job.result is not None
+    done = job.result["done"]
+    assert epochs == [1, 2]
+    assert done["pruned"] is True
+    assert done["epochs"] == 2
+    table = pd.read_parquet(folder / "predictions_val.parquet")
+    assert not table["sample_id"].duplicated().any()  # every image once, over both processes
+    state = RunFolder(folder).state()
+    mlflow = MlflowClient(sweep_store)
+    run = mlflow.get_run(state.mlflow_run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["devices"] == "2"
+    tagged = f"tags.fingerprint = '{run.data.tags['fingerprint']}' and tags.ranks = 'two'"
+    assert len(mlflow.search_runs([run.info.experiment_id], tagged)) == 1

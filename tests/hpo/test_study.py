@@ -166,6 +166,18 @@ def test_another_machine_that_gives_no_sign_of_life(url: str, tmp_path: Path) ->
     study.close()
 
 
+def test_trials_of_ones_own_survive_a_pause(url: str, tmp_path: Path) -> None:
+    """After Ctrl-Z and fg, or a storage that was away: the process still runs them."""
+    study = open_study(url, 2)
+    assert study.claim() is not None
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        database.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 hour')")
+    assert study.claim() is not None
+    assert states(study) == {"RUNNING": 2}
+    assert study.recover() == []
+    study.close()
+
+
 def test_what_kills_its_process_is_not_begun_for_ever(url: str) -> None:
     study = open_study(url, 1)
     for _ in range(RETRIES + 1):
