@@ -32,4 +32,9 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(lambda argv: join_run()))
+    code = run_verb(lambda argv: join_run())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing is left to do, and threads of libraries that a regular end of Python interrupts in
+    # their C++ abort the process ("terminate called without an active exception").
+    os._exit(code)

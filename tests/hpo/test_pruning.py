@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -112,6 +113,8 @@ def test_two_devices_stop_together(
     # One configuration, one run, one report an epoch; its predictions have every image once.
     assert history(folder, "val/loss") == pytest.approx(reported)
     assert said.count("epoch   2/50") == 1
+    table = pd.read_parquet(folder / "predictions_val.parquet")
+    assert not table["sample_id"].duplicated().any()
     assert "Traceback" not in said
     mlflow = MlflowClient(sweep_store)
     experiment = mlflow.get_experiment_by_name("two_devices")

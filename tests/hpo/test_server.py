@@ -8,15 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from mlflow import MlflowClient
 
 from cxr_lightning.config.compose import compose, config_to_yaml
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.hpo.client import Job, ServerClient
 from cxr_lightning.hpo.last_words import last_words
-from cxr_lightning.runs import RunFolder
 
 Words = tuple[str, ...]
 
@@ -166,33 +163,3 @@ class TestBadEnds:
         undefined = "val/auroc/Infiltration"
         with pytest.raises(DataError, match="undefined: the validation split holds one class"):
             client.call({"kind": "prepare", "configs": config, "metrics": [undefined]})
-
-
-def test_all_ranks_of_a_distributed_trial_stop_together(
-    client: ServerClient, words: Words, tmp_path: Path, sweep_store: str
-) -> None:
-    """Two processes on the CPU; the sweep tells rank 0 alone."""
-    folder = tmp_path / "trial"
-    more = ("trainer=ddp_cpu", "trainer.max_epochs=3", "run.tags={ranks: two}")
-    message = trial(words, folder, *more, watch="val/auroc_macro")
-    job = client.run(message)
-    epochs = []
-    while not job.over:
-        for _, said in client.events(1.0):
-            if "epoch" in said:
-                epochs.append(said["epoch"])
-                job.channel.send({"prune": said["epoch"] == 2})
-    assert job.result is not None
-    done = job.result["done"]
-    assert epochs == [1, 2]
-    assert done["pruned"] is True
-    assert done["epochs"] == 2
-    table = pd.read_parquet(folder / "predictions_val.parquet")
-    assert not table["sample_id"].duplicated().any()  # every image once, over both processes
-    state = RunFolder(folder).state()
-    mlflow = MlflowClient(sweep_store)
-    run = mlflow.get_run(state.mlflow_run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["devices"] == "2"
-    tagged = f"tags.fingerprint = '{run.data.tags['fingerprint']}' and tags.ranks = 'two'"
-    assert len(mlflow.search_runs([run.info.experiment_id], tagged)) == 1
