@@ -24,8 +24,9 @@ fit: $(INSTALLED) ## train on the embedded synthetic radiographs, or on what ARG
 ui: $(INSTALLED) ## show the runs of this folder in a browser
 	$(BIN)/mlflow ui $(ARGS)
 
-test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+# Most tests use one core; two processes share them out.
+test: $(INSTALLED) ## run the tests, two at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED) ## check style, types, import order, Dockerfile and scripts
 	$(BIN)/ruff check

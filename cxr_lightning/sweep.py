@@ -13,7 +13,7 @@ from cxr_lightning.config.help import describe_default, describe_type, fields_of
 from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.space import PrunerConfig, SamplerConfig
 
-__all__ = ["main"]
+__all__ = ["main", "options_of"]
 
 DESCRIPTION = """\
 Search a space (sweep=NAME) in isolated trials until the study holds --trials of
@@ -25,11 +25,24 @@ STOPPED = "stopped; the same command continues, to the same total"
 
 def main(argv: Sequence[str]) -> int:
     """Sweep as the command line says; returns the exit code."""
+    options = options_of(argv)
+    # Optuna, MLflow and torch take seconds to import: here, and in the process that trials are
+    # started from, at the same time.
+    from cxr_lightning.hpo.client import ServerClient
+
+    with closing(ServerClient()) as client:
+        from cxr_lightning.hpo.run import run_sweep
+
+        return run_sweep(options, client)
+
+
+def options_of(argv: Sequence[str]) -> SweepOptions:
+    """Return what a command line says; a wrong one, or `--help`, ends the process."""
     parser = config_parser("sweep", DESCRIPTION, flags="[--trials N] [--study NAME] [...]")
     _add_flags(parser)
     parser.epilog = _space_fields()
     arguments = parser.parse_intermixed_args(argv)
-    options = SweepOptions(
+    return SweepOptions(
         words=tuple(arguments.overrides),
         config_file=arguments.config,
         config_dir=arguments.config_dir,
@@ -40,14 +53,6 @@ def main(argv: Sequence[str]) -> int:
         refit_best=arguments.refit_best,
         refit_seeds=arguments.refit_seeds,
     )
-    # Optuna, MLflow and torch take seconds to import: here, and in the process that trials are
-    # started from, at the same time.
-    from cxr_lightning.hpo.client import ServerClient
-
-    with closing(ServerClient()) as client:
-        from cxr_lightning.hpo.run import run_sweep
-
-        return run_sweep(options, client)
 
 
 def _space_fields() -> str:

@@ -142,8 +142,8 @@ def check_config(config: Config, placement: Placement) -> None:
             f"devices; use a multiple of {processes}"
         )
     parse_address(config.run.tracking_uri)
-    if config.resume == "never":
-        check_free(config)
+    if config.resume == "never" and external_rank() == 0:
+        check_free(config)  # rank 0 makes it, maybe before another rank looks
     if config.model.weights is not None and not config.model.weights.is_file():
         raise ConfigError(f"model.weights={config.model.weights}: there is no such file")
     build_trainer(config, placement, RunFolder(Path("runs")))

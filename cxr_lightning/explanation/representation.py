@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -129,13 +130,11 @@ def _write_page(
 
 def check_umap() -> None:
     """Say how to get UMAP where it is missing."""
-    try:
-        import umap  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("umap") is None:
         raise ConfigError(
             "umap=true needs the package umap-learn: pip install 'cxr-lightning[umap]', or leave "
             "umap=true out; the principal components need nothing"
-        ) from None
+        )
 
 
 def _umap(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

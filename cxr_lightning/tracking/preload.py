@@ -14,7 +14,6 @@ __all__: list[str] = []
 prepare()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import alembic.command  # noqa: F401
     import mlflow.pyfunc
     import mlflow.store.tracking.rest_store
     import mlflow.store.tracking.sqlalchemy_store

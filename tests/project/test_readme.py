@@ -14,10 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
+from cxr_lightning import sweep
 from cxr_lightning.bundle import load_bundle
 from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose
 from cxr_lightning.fit import main
+from cxr_lightning.hpo.check import Composer, checked_configurations
+from cxr_lightning.hpo.reading import read_space
 from cxr_lightning.models.network import build_network
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +142,7 @@ def bundle(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 VERBS = [c for c in COMMANDS if c.startswith(tuple(f"python -m cxr_lightning.{v} " for v in AFTER))]
 
 
-@pytest.mark.parametrize("command", [c for c in VERBS if ".sweep" not in c])
+@pytest.mark.parametrize("command", [c for c in VERBS if "_lightning.sweep" not in c])
 def test_other_verbs(
     command: str,
     bundle: Path,
@@ -175,6 +178,29 @@ def test_other_verbs(
         "export": "bundle.onnx",
     }
     assert expected[verb] in written
+
+
+SWEEPS = [command for command in VERBS if "_lightning.sweep" in command]
+
+
+@pytest.mark.parametrize("command", SWEEPS)
+def test_sweeps(
+    command: str, phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [word.replace("/data/nih", str(phantom_root)) for word in shlex.split(command)[3:]]
+    parsed = sweep.options_of(words)
+    reading = read_space(parsed.words)
+    assert checked_configurations(Composer(reading))
+    if "postgresql" in command:
+        pytest.skip("its space was composed; tests/hpo/test_postgres.py runs two sweeps on one")
+    if "data=nih" not in words:
+        words += ["data.images=160", "data.pixels=64"]
+    words += ["--trials", "1", "data.labels=[Effusion,Infiltration]", *SMALLER]
+    subprocess.run([sys.executable, "-m", "cxr_lightning.sweep", *words], check=True)
+    (study,) = Path("runs").iterdir()
+    assert (study / "best.yaml").is_file()
+    assert len(pd.read_csv(study / "leaderboard.csv")) == 1
 
 
 def test_help_command(capsys: pytest.CaptureFixture[str]) -> None:
