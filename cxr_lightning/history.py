@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +45,7 @@ class History(Callback):
         self.say = say
         self.rows: list[dict[str, float]] = []
         self._started = self._stepped = self._waited = 0.0
-        self._images = 0
+        self._images = self._steps = 0
         self._validation = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,7 +59,7 @@ class History(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = self._stepped = time.perf_counter()
         self._waited = self._validation = 0.0
-        self._images = 0
+        self._images = self._steps = 0
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -69,6 +70,7 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._images += len(batch["row"]) * trainer.world_size
+        self._steps += 1
         self._stepped = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,6 +95,8 @@ class History(Callback):
             "time/epoch_seconds": training + self._validation,
             "throughput/images_per_second": self._images / training,
             "throughput/data_wait_share": self._waited / training,
+            "throughput/step_milliseconds": 1e3 * (training - self._waited) / max(1, self._steps),
+            **_peak_memory(pl_module.device),
         }
         self.rows.append(row)
         self.run.write(FILE, _as_csv(self.rows))
@@ -112,6 +116,20 @@ def _learning_rates(trainer: Trainer) -> dict[str, float]:
     named = {"lr": max(rates)}
     if min(rates) != max(rates):
         named["lr_lowest"] = min(rates)
+    return named
+
+
+def _peak_memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory that the process has held since it started, in MiB.
+
+    That of the machine includes what is mapped from the cache, which the system takes back when it
+    needs it.
+    """
+    named = {
+        "memory/peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # from KiB
+    }
+    if device.type == "cuda":
+        named["memory/peak_device_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
     return named
 
 

@@ -20,7 +20,14 @@ import pandas as pd
 from cxr_lightning.errors import bullet_list
 from cxr_lightning.labels import NO_FINDING, LabelSpace
 
-__all__ = ["MAPS", "Match", "describe_matches", "match_labels", "translate_labels"]
+__all__ = [
+    "MAPS",
+    "Match",
+    "describe_matches",
+    "match_any",
+    "match_labels",
+    "translate_labels",
+]
 
 Degree = Literal["same", "caution", "none"]
 
@@ -161,6 +168,28 @@ def match_labels(
     return tuple(
         _available(mapped.get(name) or _by_name(name, source, target, source_labels), source_labels)
         for name in target_labels.names
+    )
+
+
+def match_any(
+    sources: Sequence[str],
+    source_labels: LabelSpace,
+    targets: Sequence[str],
+    target_labels: LabelSpace,
+) -> tuple[Match, ...]:
+    """Do as :func:`match_labels` does, where either side mixes several data sets.
+
+    A label then follows as it does between the two of them that fit best.
+    """
+    every = [
+        match_labels(source, source_labels, target, target_labels)
+        for source in sources
+        for target in targets
+    ]
+    degrees: tuple[Degree, ...] = ("same", "caution", "none")
+    return tuple(
+        min(found, key=lambda match: degrees.index(match.degree))
+        for found in zip(*every, strict=True)
     )
 
 

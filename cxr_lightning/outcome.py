@@ -60,7 +60,11 @@ class SplitPredictions:
             labels=cohort.labels.names,
             y_true=self.targets,
             logits=self.logits,
-            extra={name: list(studies[name]) for name in ("view", "sex", "age_years")},
+            extra={
+                name: list(studies[name])
+                for name in ("view", "sex", "age_years", "source")
+                if name in studies
+            },
         )
 
 
@@ -240,6 +244,7 @@ def _bundle_info(
         familiarity=describe_training_images(network, data, device=device),
         provenance={
             "data": config.data.name,
+            "data_sets": list(config.data.kinds),
             "split": config.data.split,
             "fingerprint": cohort.fingerprint,
             "counts": {str(split): column.to_dict() for split, column in counts.items()},

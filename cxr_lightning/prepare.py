@@ -15,14 +15,19 @@ DESCRIPTION = """\
 Read a data set, decode its images into the cache, and look for everything that would invalidate a
 study on it: patients or pictures in more than one split, unreadable images, labels with one class.
 Writes audit.json and audit.html. Exit code 1 if a study would be invalid, 2 for a mistake in the
-command or the files."""
+command or the files. --download first fetches what is public: NIH's sample of 5,606 images."""
 
 EXIT_INVALID = 1
 
 
 def main(argv: Sequence[str]) -> int:
     """Prepare the data set that the command line names; returns the exit code."""
-    parser = config_parser("prepare", DESCRIPTION, flags="[--out DIR]")
+    parser = config_parser("prepare", DESCRIPTION, flags="[--download] [--out DIR]")
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="data=nih: fetch the public sample from Kaggle first, and go on where it broke off",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the report (default: audit/DATA)"
     )
@@ -30,9 +35,15 @@ def main(argv: Sequence[str]) -> int:
     config = compose(
         arguments.overrides, config_file=arguments.config, config_dir=arguments.config_dir
     )
+    data = config.data
+    if arguments.download:
+        from cxr_lightning.data.download import download
+        from cxr_lightning.terminal import Reporter
+
+        data = download(data, Reporter().say)
     from cxr_lightning.audit.run import prepare
 
-    audit = prepare(config.data, arguments.out or Path("audit") / config.data.name)
+    audit = prepare(data, arguments.out or Path("audit") / config.data.name)
     return EXIT_INVALID if audit.invalid else 0
 
 

@@ -291,7 +291,7 @@ def fingerprint(studies: pd.DataFrame, labels: LabelSpace) -> str:
     ordered = studies.sort_values("sample_id")
     digest = hashlib.sha256("\x1f".join(labels.names).encode())
     for column in ("sample_id", "split"):
-        digest.update("\x1f".join(ordered[column].astype(str)).encode())
+        digest.update("\x1f".join(ordered[column].astype(str).tolist()).encode())
     values = label_array(ordered, labels)
     values[np.isnan(values)] = np.nan  # one bit pattern for every NaN
     digest.update(values.astype("<f4").tobytes())

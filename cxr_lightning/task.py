@@ -141,7 +141,12 @@ class MultiLabelTask(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout, too, depends on an address alone, so that a resumed run repeats it.
         address = (self.seed, self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(address).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(address).generate_state(1)[0])
+        # What torch.manual_seed does for these devices; for those it has not met it takes ten
+        # times as long.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         targets = batch["target"]

@@ -187,6 +187,8 @@ def quiet_lightning() -> None:
         ".*smaller than the logging interval.*",
         # The folder holds the checkpoints of the run that is being resumed.
         ".*exists and is not empty.*",
+        # Frozen stages keep the statistics that they came with.
+        ".*in eval mode at the start of training.*",
         # An epoch that is not validated has no score, and cannot be the best.
         ".*could not find the monitored key.*",
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from cxr_lightning.data.targets import scored_targets
 from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.evaluation.predictions import make_predictions
-from cxr_lightning.label_maps import describe_matches, match_labels, translate_labels
+from cxr_lightning.label_maps import describe_matches, match_any, translate_labels
 from cxr_lightning.labels import LabelSpace
 
 __all__ = ["Target", "open_target", "predict_target"]
@@ -71,7 +71,8 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
         What is wrong with the data; or no label of the bundle can be told from them.
     """
     trained_on = str(info.provenance.get("data", ""))
-    own = _FAMILY.get(config.name, config.name) == _FAMILY.get(trained_on, trained_on)
+    kinds = tuple(info.provenance.get("data_sets", (trained_on,)))
+    own = _families(config.kinds) == _families(kinds)
     inputs = tuple(column.name for column in info.tabular.columns)
     module = ChestXrayDataModule(
         config.model_copy(
@@ -89,16 +90,15 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
     if own and config.name == trained_on and cohort.fingerprint != info.provenance["fingerprint"]:
         notes.append(
             f"The bundle was trained on {trained_on}, with other images, labels or splits than "
-            "these (the fingerprints differ): some of these patients may have been trained on."
+            "these (the fingerprints differ): some of these patients may have been trained on. "
+            "Give the data.* words of its training here too."
         )
     if not own:
-        matches = match_labels(
-            config.name, cohort.labels, trained_on, LabelSpace(tuple(info.labels))
-        )
+        matches = match_any(config.kinds, cohort.labels, kinds, LabelSpace(tuple(info.labels)))
         known = tuple(match.target for match in matches if match.degree != "none")
         if not known:
             raise DataError(
-                f"data={config.name} tells none of the bundle's labels:\\n"
+                f"data={config.name} tells none of the bundle's labels:\n"
                 f"{describe_matches(matches)}"
             )
         table = translate_labels(cohort.table, cohort.labels, matches)
@@ -108,6 +108,10 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
             f"{len(known)} of {len(info.labels)} labels are compared.\n{describe_matches(matches)}"
         )
     return Target(config, cohort, module.cache, tuple(notes))
+
+
+def _families(kinds: Sequence[str]) -> list[str]:
+    return sorted(_FAMILY.get(kind, kind) for kind in kinds)
 
 
 def predict_target(

@@ -40,7 +40,7 @@ class EvaluateOptions(Section):
         0, ge=0, le=32, description="Test-time augmentation: so many varied copies are averaged in."
     )
     subgroups: tuple[str, ...] = Field(
-        ("sex", "age_years", "view"), description="Columns whose groups are compared."
+        ("sex", "age_years", "view", "source"), description="Columns whose groups are compared."
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     pictures: bool = Field(True, description="Show example radiographs with heat maps.")

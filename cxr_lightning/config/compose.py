@@ -16,6 +16,7 @@ import yaml
 
 from cxr_lightning.config.groups import GROUPS, choices, find_choice, search_path, shipped_conf
 from cxr_lightning.config.schema import Config
+from cxr_lightning.config.sources import fill_sources
 from cxr_lightning.config.validate import validate_config
 from cxr_lightning.errors import ConfigError
 
@@ -89,6 +90,9 @@ def compose(
             raise ConfigError("experiment=... starts from the defaults: it cannot follow --config")
         fresh = compose_groups(chosen, config_dir) if chosen else {}
         raw |= {group: fresh[group] for group in chosen}
+    fill_sources(
+        raw, values, folders, lambda one: compose_groups({"data": one}, config_dir)["data"]
+    )
     for key, value in values.items():
         set_value(raw, key, value)
     given = dict.fromkeys(values, "command line")

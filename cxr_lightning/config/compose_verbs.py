@@ -16,7 +16,8 @@ from cxr_lightning.config.compose import (
 )
 from cxr_lightning.config.messages import explain
 from cxr_lightning.config.schema import DataConfig, Section
-from cxr_lightning.config.validate import section_class
+from cxr_lightning.config.sources import fill_sources
+from cxr_lightning.config.validate import validate_section
 from cxr_lightning.errors import ConfigError, bullet_list
 
 __all__ = ["compose_data", "compose_options"]
@@ -34,7 +35,8 @@ def compose_data(
     `overrides` are ``data=choice``, ``data.key=value``, and ``key=value`` of the section `options`.
     Everything that is wrong with them is raised at once, as a ConfigError.
     """
-    chosen, values = parse_overrides(overrides, conf_folders(config_dir))
+    folders = conf_folders(config_dir)
+    chosen, values = parse_overrides(overrides, folders)
     problems = [
         f"{group}={name}: decided in training, and part of the bundle; choose only data here"
         for group, name in chosen.items()
@@ -44,17 +46,20 @@ def compose_data(
     raw = compose_groups({"data": chosen["data"]}, config_dir) if "data" in chosen else {}
     if not raw:
         problems.append("data: required, e.g. data=nih data.root=/data/nih, or data=phantom")
+    fill_sources(
+        raw, values, folders, lambda one: compose_groups({"data": one}, config_dir)["data"]
+    )
     for key, value in values.items():
         if any(f"{key}.".startswith(f"{one}.") for one in FROM_BUNDLE):
             problems.append(f"{key}={value}: the bundle says this; it cannot be set here")
         else:
             set_value(raw if key.startswith("data.") else own, key, value)
-    own_options = _section(options, own, (), values, problems)
-    config: DataConfig | None = None
+    own_options = _section(options, own, values, problems)
+    config: Section | None = None
     if raw:
-        kind: Any = section_class("data", str(raw["data"].get("name")))
-        config = _section(kind, raw["data"], ("data",), values, problems)
-    if problems or own_options is None or config is None:
+        config, found = validate_section("data", raw["data"], dict.fromkeys(values, "command line"))
+        problems += found
+    if problems or own_options is None or not isinstance(config, DataConfig):
         raise ConfigError(f"on the command line:\n{bullet_list(problems, limit=50)}")
     return own_options, config
 
@@ -74,17 +79,15 @@ def compose_options(overrides: Sequence[str], options: type[Options]) -> Options
     own: dict[str, Any] = {}
     for key, value in values.items():
         set_value(own, key, value)
-    found = _section(options, own, (), values, problems)
+    found = _section(options, own, values, problems)
     if problems or found is None:
         raise ConfigError(f"on the command line:\n{bullet_list(problems, limit=50)}")
     return found
 
 
-def _section(
-    model: type[Options], raw: Any, prefix: tuple[str, ...], values: Any, problems: list[str]
-) -> Options | None:
+def _section(model: type[Options], raw: Any, values: Any, problems: list[str]) -> Options | None:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        problems += explain(error, model, prefix, dict.fromkeys(values, "command line"))
+        problems += explain(error, model, (), dict.fromkeys(values, "command line"))
         return None

@@ -19,7 +19,14 @@ from cxr_lightning.config.groups import GROUPS, SWEEP, choices, group_descriptio
 from cxr_lightning.config.schema import Config, DataConfig, LossConfig
 from cxr_lightning.config.validate import section_class
 
-__all__ = ["VERBS", "fields_of", "print_help"]
+__all__ = [
+    "VERBS",
+    "describe_default",
+    "describe_type",
+    "fields_of",
+    "print_help",
+    "sections",
+]
 
 VERBS = {
     "fit": "train, evaluate on the test set, write the bundle",
@@ -51,7 +58,7 @@ def print_help(
         ]
         console.print(_two_columns(rows))
     console.print("\n[bold]Fields[/bold] (KEY=VALUE; a list is \\[a,b], nothing is null)")
-    for title, fields in _sections(folders):
+    for title, fields in sections(folders):
         console.print(f"  [bold cyan]{title}[/bold cyan]")
         console.print(_field_table(fields))
     console.print(
@@ -83,7 +90,8 @@ def _field_table(rows: Sequence[tuple[str, FieldInfo]]) -> Table:
     return table
 
 
-def _sections(folders: Sequence[Path]) -> Iterator[tuple[str, list[tuple[str, FieldInfo]]]]:
+def sections(folders: Sequence[Path]) -> Iterator[tuple[str, list[tuple[str, FieldInfo]]]]:
+    """Yield every part of the configuration: its title, and its dotted keys with their fields."""
     top = [(key, field) for key, field in Config.model_fields.items() if not _section_of(field)]
     yield "top level", [(k, f) for k, f in top if k not in _POLYMORPHIC]
     for key, field in Config.model_fields.items():

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from cxr_lightning.errors import nearest
 
-__all__ = ["explain"]
+__all__ = ["explain", "place"]
 
 _PLAIN = {
     "int_parsing": "must be a whole number",
@@ -87,13 +87,13 @@ def _sentence(
     dotted = ".".join(str(part) for part in (*prefix, *path)) or "configuration"
     detail = details[0]
     given, kind = detail["input"], detail["type"]
-    place = _origin(dotted, origin)
+    where = place(dotted, origin)
     owner = _owner(model, path)
     if kind == "extra_forbidden":
         allowed = sorted(owner.model_fields)
         section = ".".join(dotted.split(".")[:-1]) or "the top level"
         return (
-            f"{dotted}{place}: no such key.{nearest(str(path[-1]), allowed)} "
+            f"{dotted}{where}: no such key.{nearest(str(path[-1]), allowed)} "
             f"{section} has: {', '.join(allowed)}"
         )
     if kind == "is_instance_of":
@@ -101,10 +101,11 @@ def _sentence(
     if kind == "missing":
         return f"{dotted}: required, but not given{_meaning(owner, path)}"
     if kind == "value_error":
-        return f"{dotted}{place}: {detail['ctx']['error']!s}"
+        said = str(detail["ctx"]["error"])
+        return f"{dotted}{where}: {said}" if (*prefix, *path) else said
     wording = " or ".join(dict.fromkeys(_wording(one) for one in details))
     return (
-        f"{dotted}={_shown(given)}{place}: {wording}.{_hint(details, given)}{_meaning(owner, path)}"
+        f"{dotted}={_shown(given)}{where}: {wording}.{_hint(details, given)}{_meaning(owner, path)}"
     )
 
 
@@ -130,11 +131,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _origin(dotted: str, origin: Mapping[str, str]) -> str:
+def place(dotted: str, origin: Mapping[str, str]) -> str:
+    """Return where a key, or the section it is in, was set: " (command line)", or nothing."""
     parts = dotted.split(".")
     for end in range(len(parts), 0, -1):
-        if place := origin.get(".".join(parts[:end])):
-            return f" ({place})"
+        if named := origin.get(".".join(parts[:end])):
+            return f" ({named})"
     return ""
 
 

@@ -17,6 +17,7 @@ from cxr_lightning.data.cache import ImageCache, open_cache
 from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out
 from cxr_lightning.data.dataset import Batch, RadiographDataset
 from cxr_lightning.data.order import EpochOrder, expected_uses, training_order
+from cxr_lightning.data.resident import fits, refuse_unfused, to_device, vary
 from cxr_lightning.data.sampler import BatchSampler
 from cxr_lightning.data.tabular import TabularEncoder, fit_tabular
 from cxr_lightning.data.targets import Targets, scored_targets, training_targets
@@ -31,7 +32,7 @@ __all__ = ["ChestXrayDataModule", "decode"]
 
 def _images(config: DataConfig) -> dict[str, Any]:
     """Return what decides on the table and the pictures of a module."""
-    later = {"batch_size", "workers", "sampling", "uncertain", "first_model"}
+    later = {"batch_size", "workers", "residency", "sampling", "uncertain", "first_model"}
     return config.model_dump(exclude=later)
 
 
@@ -80,6 +81,8 @@ class ChestXrayDataModule(LightningDataModule):
         self.augmentation = Augmentation(augment, seed=seed)
         self._cohort: Cohort | None = None
         self._cache: ImageCache | None = None
+        self._resident: torch.Tensor | None = None
+        refuse_unfused(config.residency, augment.name, self.augmentation.unfused)
 
     def read(self) -> Cohort:
         """Read, split and check the table, once; no image is opened.
@@ -132,7 +135,7 @@ class ChestXrayDataModule(LightningDataModule):
 
     def _use(self, cohort: Cohort) -> None:
         self.tabular = fit_tabular(cohort.table, self.config.tabular, cohort.labels)
-        self.targets = training_targets(cohort.table, cohort.labels, self.config)
+        self.targets = training_targets(cohort.table, cohort.labels, self.config, cohort.sources)
         self._cohort = cohort
 
     def _refuse_leaks(self, leaks: LeakageReport) -> None:
@@ -201,7 +204,32 @@ class ChestXrayDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         self.prepare()
-        return self._loader(self.order(), self.targets, self.augmentation)
+        return self._loader(self.order(), self.targets, self.augmentation, self._settle())
+
+    def _settle(self) -> npt.NDArray[np.int64] | None:
+        """Copy the training images to the device, if they are to be there; return their places."""
+        rows = self.cohort.rows("train")
+        if self.config.residency == "disk" or self.trainer is None:
+            return None
+        device, unfused = self.trainer.strategy.root_device, self.augmentation.unfused
+        if self.config.residency == "auto" and (unfused or not fits(self.cache, len(rows), device)):
+            return None
+        self._resident = to_device(self.cache, self.cache.rows[rows], device)
+        places = np.full(len(self.cohort.table), -1)
+        places[rows] = np.arange(len(rows))
+        return places
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Called by Lightning once a batch is on the device: what is there joins it."""
+        if self._resident is None or "recipe" not in batch:
+            return batch
+        whole = batch.copy()
+        whole["image"] = vary(self._resident, whole.pop("recipe"))
+        return whole
+
+    def teardown(self, stage: str) -> None:
+        """Called by Lightning after training: gives the device's memory back."""
+        self._resident = None
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation_loader("val")
@@ -218,6 +246,7 @@ class ChestXrayDataModule(LightningDataModule):
         rows: npt.NDArray[np.int64] | EpochOrder,
         targets: Targets,
         augmentation: Augmentation | None,
+        places: npt.NDArray[np.int64] | None = None,
     ) -> DataLoader[Batch]:
         table = self.cohort.table
         sampler = BatchSampler(
@@ -234,6 +263,7 @@ class ChestXrayDataModule(LightningDataModule):
             seed=self.seed,
             augmentation=augmentation,
             tabular=self.tabular.encode(table),
+            places=places,
         )
         return DataLoader(
             dataset,

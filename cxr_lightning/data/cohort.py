@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,8 @@ class Cohort:
         Hash of ids, labels and splits.
     notes
         How the files were understood, a sentence each.
+    sources
+        Of a mix, the configuration of each of its sources (see :class:`~.reading.Reading`).
     """
 
     table: pd.DataFrame
@@ -54,6 +56,7 @@ class Cohort:
     all_images: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    sources: Mapping[str, DataConfig] = field(default_factory=dict)
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split, int64, ascending."""
@@ -76,7 +79,7 @@ def build_cohort(config: DataConfig) -> Cohort:
     reader: StudyReader = importlib.import_module(f"cxr_lightning.data.{config.name}").read_studies
     reading = reader(config)
     labels, studies = reading.labels, reading.table.reset_index(drop=True)
-    all_images = tuple(studies["image_path"])
+    all_images = tuple(studies["image_path"].tolist())
     if PREVIOUS in config.tabular:
         # Before anything is left out: a visit that is not used still came before.
         studies = with_previous_labels(studies, labels)
@@ -91,7 +94,13 @@ def build_cohort(config: DataConfig) -> Cohort:
     studies = _split(studies, config, labels).reset_index(drop=True)
     validate_studies(studies, labels, source=f"data={config.name}")
     return Cohort(
-        studies, labels, tuple(flow), all_images, fingerprint(studies, labels), reading.notes
+        studies,
+        labels,
+        tuple(flow),
+        all_images,
+        fingerprint(studies, labels),
+        reading.notes,
+        reading.sources,
     )
 
 
@@ -156,6 +165,8 @@ def _draw(studies: pd.DataFrame, patients: np.ndarray, count: int, seed: int) ->
 def _split(studies: pd.DataFrame, config: DataConfig, labels: LabelSpace) -> pd.DataFrame:
     """Cut what no list has decided: all three splits, or validation from "train_val"."""
     given = studies["split"]
+    if given.isin(SPLITS).all():
+        return studies
     if config.split == "patient" or (given == "").all():
         if config.split == "official":
             raise ConfigError(f"data={config.name} has no official split; use data.split=patient")

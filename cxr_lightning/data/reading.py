@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.labels import LabelSpace
 
 __all__ = ["FlowStep", "Reading", "flow_step"]
@@ -38,12 +40,16 @@ class Reading:
         keeps everything.
     notes
         How the files were understood, a sentence each: what one would check before training.
+    sources
+        Of a mix, the configuration of each value of the column `source`, with its uncertainty
+        policies by the labels of the mix; empty where the data set is one.
     """
 
     table: pd.DataFrame
     labels: LabelSpace
     flow: tuple[FlowStep, ...] = ()
     notes: tuple[str, ...] = ()
+    sources: Mapping[str, DataConfig] = field(default_factory=dict)
 
 
 def flow_step(reason: str, left_out: int, studies: pd.DataFrame) -> FlowStep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class Targets:
     ----------
     values : float32 of shape (rows, labels)
         1, 0, NaN (unknown), a soft target in between, or -1 where still uncertain.
-    low, high : float32 of shape (labels,)
+    low, high : float32 of shape (labels,) or (rows, labels)
         Range from which an uncertain label's target is drawn; NaN: it stays -1.
     """
 
@@ -46,11 +47,12 @@ class Targets:
         A draw depends on (seed, epoch, sample) and the label alone.
         """
         targets = self.values[rows]
-        drawn = (targets == -1) & ~np.isnan(self.low)
+        low, high = self._range(rows)
+        drawn = (targets == -1) & ~np.isnan(low)
         for i in np.flatnonzero(drawn.any(axis=1)):
             address = (seed, int(epochs[i]), int(keys[i]), _STREAM)
-            uniform = np.random.default_rng(address).random(len(self.low), dtype=np.float32)
-            soft = self.low + (self.high - self.low) * uniform
+            uniform = np.random.default_rng(address).random(targets.shape[1], dtype=np.float32)
+            soft = low[i] + (high[i] - low[i]) * uniform
             targets[i, drawn[i]] = soft[drawn[i]]
         return targets
 
@@ -67,11 +69,18 @@ class Targets:
             Shape (n,): how often each row counts.
         """
         values = self.values[rows].astype(np.float64)
-        middle = np.broadcast_to((self.low + self.high) / 2, values.shape)
-        values = np.where(values == -1, middle, values)
+        low, high = self._range(rows)
+        values = np.where(values == -1, (low + high) / 2, values)
         known = ~np.isnan(values)
         positives = uses @ np.where(known, values, 0.0)
         return positives, uses @ known - positives
+
+    def _range(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return low and high of rows, each of shape (n, labels)."""
+        shape = self.values.shape
+        return np.broadcast_to(self.low, shape)[rows], np.broadcast_to(self.high, shape)[rows]
 
 
 # Tells this stream from that of the augmentations, which has the same address.
@@ -86,14 +95,27 @@ def scored_targets(studies: pd.DataFrame, labels: LabelSpace) -> Targets:
     return Targets(values, nothing, nothing)
 
 
-def training_targets(studies: pd.DataFrame, labels: LabelSpace, config: DataConfig) -> Targets:
+def training_targets(
+    studies: pd.DataFrame,
+    labels: LabelSpace,
+    config: DataConfig,
+    sources: Mapping[str, DataConfig] | None = None,
+) -> Targets:
     """Apply `data.uncertain` to the labels of a study table.
+
+    Parameters
+    ----------
+    sources
+        The configuration of each value of the column `source`, which holds for its rows in place of
+        `config`; None or empty: the table has one source.
 
     Raises
     ------
     ConfigError, DataError
         A policy for a label that is not there; a first model that does not fit.
     """
+    if sources:
+        return _targets_by_source(studies, labels, sources)
     policies = labels.policies(config.uncertain)
     raw = label_array(studies, labels)
     first_model = None
@@ -104,6 +126,18 @@ def training_targets(studies: pd.DataFrame, labels: LabelSpace, config: DataConf
     )
     values = labels.resolve(raw, policies, first_model=first_model)
     return Targets(values, ranges[:, 0], ranges[:, 1])
+
+
+def _targets_by_source(
+    studies: pd.DataFrame, labels: LabelSpace, sources: Mapping[str, DataConfig]
+) -> Targets:
+    values = label_array(studies, labels)
+    low, high = np.full_like(values, np.nan), np.full_like(values, np.nan)
+    for source, config in sources.items():
+        rows = (studies["source"] == source).to_numpy(bool)
+        aims = training_targets(studies[rows], labels, config)
+        values[rows], low[rows], high[rows] = aims.values, aims.low, aims.high
+    return Targets(values, low, high)
 
 
 def _first_model(

@@ -1,4 +1,8 @@
-"""Augmentation by albumentations policies, seeded per sample so that it can be repeated."""
+"""Augmentation by albumentations policies, seeded per sample so that it can be repeated.
+
+What of a policy can be computed in one go (see :mod:`cxr_lightning.data.fused`) is; the rest, from
+the first transform on that cannot, is left to albumentations itself.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_lightning.config.schema import AugmentConfig, TransformConfig
+from cxr_lightning.data.fused import PLAIN_BORDER, Variation, fuse, uniforms
 from cxr_lightning.errors import ConfigError, bullet_list, nearest
 
 __all__ = ["Augmentation", "sample_keys"]
@@ -22,9 +27,9 @@ def sample_keys(sample_ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
 
 
 class Augmentation:
-    """Apply a policy to one image; what happens depends on (seed, epoch, sample) alone.
+    """Apply a policy; what happens to an image depends on (seed, epoch, sample) alone.
 
-    Each transform has a random stream of its own. (`albumentations.Compose.set_random_seed` gives
+    Each transform has random numbers of its own. (`albumentations.Compose.set_random_seed` gives
     all transforms the same seed, which would tie their probabilities together: of two transforms
     with p=0.5 always both or none would be applied.)
 
@@ -37,38 +42,75 @@ class Augmentation:
     def __init__(self, config: AugmentConfig, *, seed: int) -> None:
         self.seed = seed
         problems: list[str] = []
-        self.transforms: list[Any] = []
+        transforms: list[Any] = []
         if config.horizontal_flip:
             flip = TransformConfig(name="HorizontalFlip", p=config.horizontal_flip)
-            self.transforms.append(_build(flip, problems))
-        self.transforms += [_build(transform, problems) for transform in config.transforms]
+            transforms.append(_build(flip, problems))
+        transforms += [_build(transform, problems) for transform in config.transforms]
         if problems:
             raise ConfigError(f"augment: {len(problems)} problem(s)\n{bullet_list(problems)}")
+        self._fused, count = fuse(transforms)
+        self._rest = transforms[count:]
+
+    @property
+    def unfused(self) -> str | None:
+        """The first transform that a device cannot do; None: it can do them all."""
+        if self._rest:
+            return type(self._rest[0]).__name__
+        return None if self._fused.border == PLAIN_BORDER else "Affine with a border of its own"
+
+    def variation(
+        self, *, epochs: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64], size: int
+    ) -> Variation:
+        """Return what the fused transforms do to square images of side `size`; see `batch`."""
+        numbers = uniforms(self.seed, epochs, keys, self._fused.draws)
+        return self._fused.variation(numbers, size, size)
 
     def __call__(
         self, image: npt.NDArray[np.uint8], *, epoch: int, key: np.uint64
     ) -> npt.NDArray[np.uint8]:
-        """Return the image as augmented in `epoch`; uint8 of shape (H, W), as the input.
+        """Return one image as augmented in `epoch`: :meth:`batch` of one."""
+        return self.batch(image[None], epochs=np.array([epoch]), keys=np.array([key]))[0]
+
+    def batch(
+        self,
+        images: npt.NDArray[np.uint8],
+        *,
+        epochs: npt.NDArray[np.int64],
+        keys: npt.NDArray[np.uint64],
+    ) -> npt.NDArray[np.uint8]:
+        """Return images as augmented, each in its epoch; uint8 of shape (n, H, W), as the input.
 
         Parameters
         ----------
-        image
-            uint8 array of shape (H, W); not changed.
-        epoch
-            Epoch, from 0.
-        key
-            The sample's own key, see :func:`sample_keys`.
+        images
+            uint8 array of shape (n, H, W); not changed.
+        epochs
+            Epochs, from 0, of shape (n,).
+        keys
+            The samples' own keys, of shape (n,), see :func:`sample_keys`.
         """
-        if not self.transforms:
-            return image
-        seeds = np.random.SeedSequence((self.seed, epoch, int(key))).generate_state(
-            len(self.transforms)
+        if self._fused.steps:
+            images = self._fused(images, uniforms(self.seed, epochs, keys, self._fused.draws))
+        if not self._rest:
+            return images
+        addresses = zip(epochs.tolist(), keys.tolist(), strict=True)
+        return np.stack(
+            [
+                self._one_by_one(image, (self.seed, *address))
+                for image, address in zip(images, addresses, strict=True)
+            ]
         )
+
+    def _one_by_one(
+        self, image: npt.NDArray[np.uint8], address: tuple[int, ...]
+    ) -> npt.NDArray[np.uint8]:
+        seeds = np.random.SeedSequence(address).generate_state(len(self._rest))
         augmented = image[..., None]
-        for transform, seed in zip(self.transforms, seeds, strict=True):
+        for transform, seed in zip(self._rest, seeds, strict=True):
             transform.set_random_seed(int(seed))
             augmented = transform(image=augmented)["image"]
-        return np.ascontiguousarray(augmented[..., 0])
+        return np.asarray(augmented[..., 0])
 
 
 def _build(config: TransformConfig, problems: list[str]) -> Any:

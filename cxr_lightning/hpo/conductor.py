@@ -315,7 +315,7 @@ class Conductor:
 
     def _elsewhere(self) -> int:
         """Return how many trials other processes run, where this one has nothing left to do."""
-        if self._running:
+        if self._running or self._stopping:
             return 0
         return len(self.study.unfinished())
 

@@ -52,7 +52,11 @@ def predict(
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     info, compute = open_runtime(
-        options.bundle, runtime=options.runtime, network=options.network, device=options.device
+        options.bundle,
+        runtime=options.runtime,
+        network=options.network,
+        device=options.device,
+        precision=options.precision,
     )
     predictor = Predictor(info, compute)
     beside = BesideTable(info.tabular, options.table)

@@ -42,7 +42,12 @@ class Compute(Protocol):
 
 
 def open_runtime(
-    bundle: Path, *, runtime: Runtime = "torch", network: Path | None = None, device: str = "auto"
+    bundle: Path,
+    *,
+    runtime: Runtime = "torch",
+    network: Path | None = None,
+    device: str = "auto",
+    precision: str = "full",
 ) -> tuple[BundleInfo, Compute]:
     """Load a bundle's network into a runtime.
 
@@ -50,7 +55,7 @@ def open_runtime(
     ----------
     bundle
         The bundle.
-    runtime, device
+    runtime, device, precision
         See :class:`PredictOptions`.
     network
         ONNX file of the other runtimes; None: beside the bundle.
@@ -58,22 +63,27 @@ def open_runtime(
     Raises
     ------
     ConfigError
-        The runtime is not installed, lacks the device, or has no ONNX file yet.
+        The runtime is not installed, lacks the device or the precision, or has no ONNX file yet.
     DataError
         The bundle cannot be read, or the ONNX file was made from another one.
     """
     if problem := missing_package(runtime):
         raise ConfigError(problem)
+    bf16 = precision == "bf16"
     if runtime == "torch":
         loaded = load_bundle(bundle, device=torch_device(device))
-        return loaded.info, _Torch(loaded)
+        return loaded.info, _Torch(loaded, bf16)
+    if runtime == "onnx" and bf16:
+        raise ConfigError(
+            "precision=bf16: ONNX Runtime computes in full precision; use runtime=torch or openvino"
+        )
     info, file = read_bundle_info(bundle), network or bundle.with_suffix(".onnx")
     if not file.is_file():
         raise ConfigError(
             f"runtime={runtime}: there is no {file}; write it with "
             f"python -m cxr_lightning.export bundle={bundle} output={file}"
         )
-    compute = _OnnxRuntime(file, device) if runtime == "onnx" else _OpenVino(file, device)
+    compute = _OnnxRuntime(file, device) if runtime == "onnx" else _OpenVino(file, device, bf16)
     if compute.source != bundle_hash(bundle):
         raise DataError(
             f"{file} was not exported from {bundle} as it is now; export it again with "
@@ -98,14 +108,16 @@ def torch_device(device: str) -> str:
 
 
 class _Torch:
-    """The bundle's own network, in full precision: what wrote a run's predictions."""
+    """The bundle's own network; in full precision it is what wrote a run's predictions."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.network = bundle.network
+    def __init__(self, bundle: Bundle, bf16: bool) -> None:
+        self.network = bundle.network.to(memory_format=torch.channels_last)
+        self.bf16 = bf16
         self.device = next(bundle.network.parameters()).device
 
     def __call__(self, images: NDArray[np.uint8], tabular: NDArray[np.float32] | None) -> Computed:
-        with torch.inference_mode():
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        with torch.inference_mode(), autocast:
             pixels = torch.from_numpy(images)[:, None].to(self.device)
             beside = None if tabular is None else torch.from_numpy(tabular).to(self.device)
             features = self.network.features(pixels)
@@ -145,7 +157,7 @@ class _OnnxRuntime:
 
 
 class _OpenVino:
-    def __init__(self, file: Path, device: str) -> None:
+    def __init__(self, file: Path, device: str, bf16: bool) -> None:
         import openvino
 
         if device == "cuda":
@@ -155,7 +167,7 @@ class _OpenVino:
         except RuntimeError as error:
             raise DataError(f"{file}: not an ONNX file that OpenVINO reads: {error}") from None
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # else some CPUs compute in bfloat16
+            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",  # else the CPU decides
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
         self.model = openvino.Core().compile_model(model, "CPU", settings)

@@ -21,7 +21,7 @@ from cxr_lightning.evaluation.thresholds import Thresholds
 
 __all__ = ["SUBGROUPS", "Assessment", "assess"]
 
-SUBGROUPS = ("sex", "age_years", "view")
+SUBGROUPS = ("sex", "age_years", "view", "source")
 """Columns whose groups are compared where the predictions table has them."""
 
 

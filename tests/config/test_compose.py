@@ -194,3 +194,8 @@ class TestMessages:
         file.write_text(text.replace("loss:\n  name: bce\n", "loss:\n"))
         with pytest.raises(ConfigError, match=r"loss\.name: required; it names the module"):
             compose(config_file=file)
+
+
+def test_a_key_of_another_loss_says_whose_it_is() -> None:
+    with pytest.raises(ConfigError, match=r"loss\.gamma .*It belongs to loss=focal"):
+        compose(["loss.gamma=2"])

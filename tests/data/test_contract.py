@@ -45,6 +45,7 @@ def overrides(name: str, phantom_root: Path) -> list[str]:
         "nih": [f"data.root={phantom_root}"],
         "phantom": [f"data.root={phantom_root}", "data.images=160", "data.phantom_seed=3",
                     "data.pixels=64"],
+        "mix": ["data.sources=[nih,chexpert]", "data.root=phantom", *SMALL],
     }  # fmt: skip
     return [f"data={name}", *special.get(name, ["data.root=phantom", *SMALL]), *IMAGE]
 

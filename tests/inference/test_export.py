@@ -113,6 +113,39 @@ def test_inputs_beside_the_image(
     assert np.abs(shifted - reference(images, beside).logits).max() > 1e-3
 
 
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_half_precision_stays_close(
+    exported: Path,
+    bundle: Path,
+    pictures: list[str],
+    verb: Callable[..., int],
+    runtime: str,
+) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    words = (f"bundle={bundle}", *pictures[:20], "batch_size=8", f"runtime={runtime}")
+    assert verb(*words, "output=full.csv") == 0
+    assert verb(*words, "output=half.csv", "precision=bf16") == 0
+    full, half = (
+        pd.read_csv(name).filter(like="probability/").to_numpy()
+        for name in ("full.csv", "half.csv")
+    )
+    np.testing.assert_allclose(half, full, atol=0.01)
+    if runtime == "torch":  # OpenVINO keeps float32 where the processor has no bfloat16
+        assert (half != full).any()
+
+
+def test_onnx_runtime_has_no_half_precision(
+    exported: Path,
+    bundle: Path,
+    pictures: list[str],
+    verb: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert verb(f"bundle={bundle}", pictures[0], "runtime=onnx", "precision=bf16") == 2
+    assert "precision=bf16: ONNX Runtime computes in full precision" in capsys.readouterr().err
+
+
 def test_an_export_of_another_bundle_is_refused(
     exported: Path,
     tabular_bundle: Path,

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_lightning.bundle import load_bundle
 from cxr_lightning.config.compose import compose, config_from_file
+from cxr_lightning.history import read_history
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.training import run_fit
 
@@ -220,3 +221,17 @@ def test_everything_else_that_a_run_can_use(overrides: Overrides) -> None:
     )
     metrics = run_fit(config)
     assert metrics["test/auroc_macro"] is not None
+
+
+def test_each_epoch_is_profiled(finished: tuple[Path, dict[str, float | None]]) -> None:
+    folder, _ = finished
+    history = read_history(RunFolder(folder))
+    assert history
+    for row in history:
+        assert 0 <= row["throughput/data_wait_share"] < 1
+        # what a step takes and what it waits for it make up the epoch
+        images_per_step = row["throughput/images_per_second"] * (
+            row["throughput/step_milliseconds"] / 1e3 / (1 - row["throughput/data_wait_share"])
+        )
+        assert images_per_step == pytest.approx(round(images_per_step), rel=1e-6)
+        assert 50 < row["memory/peak_mib"] < 100_000

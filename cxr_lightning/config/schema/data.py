@@ -115,6 +115,11 @@ class DataConfig(Section):
     workers: int = Field(
         0, ge=0, description="Loader processes per device; 0 loads in the training process."
     )
+    residency: Literal["auto", "disk", "device"] = Field(
+        "auto",
+        description="Where training images are between epochs: in the cache's file, or on the "
+        "device, which then augments them too; auto: on a GPU that has room for them twice.",
+    )
     cache_dir: Path | None = Field(
         None, description="Decoded images; none named: ~/.cache/cxr_lightning."
     )
@@ -133,6 +138,11 @@ class DataConfig(Section):
     def synthetic(self) -> bool:
         """Whether the images are phantoms, whatever the layout of their files."""
         return self.name == "phantom" or str(self.root) == "phantom"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The data modules whose labels these are; of a mix, those of its sources."""
+        return (self.name,)
 
     @property
     def policies(self) -> frozenset[str]:

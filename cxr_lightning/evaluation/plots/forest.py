@@ -35,7 +35,12 @@ METRIC_NAMES = {
     "specificity": "specificity (share of negatives left alone)",
     "underdiagnosis_rate": "underdiagnosis rate (share of the ill called well)",
 }
-COLUMN_NAMES = {"age_years": "age in years", "sex": "sex", "view": "view position"}
+COLUMN_NAMES = {
+    "age_years": "age in years",
+    "sex": "sex",
+    "view": "view position",
+    "source": "source of the data",
+}
 
 
 def subgroup_forest(subgroups: Subgroups, metric: str) -> Figure:

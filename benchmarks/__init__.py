@@ -1,0 +1,1 @@
+"""Speed, measured beside others: `make bench` writes RESULTS.md."""
