@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env fit ui test lint docs format wheel constraints clean distclean
+.PHONY: help env fit ui test bench lint docs format wheel constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ ui: $(INSTALLED) ## show the runs of this folder in a browser
 # Most tests use one core; two processes share them out.
 test: $(INSTALLED) ## run the tests, two at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+
+bench: $(INSTALLED) ## measure speed beside other packages and write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(INSTALLED) ## check style, types, import order, Dockerfile and scripts
 	$(BIN)/ruff check

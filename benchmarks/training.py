@@ -35,7 +35,6 @@ STEPS = 300
 
 
 def measure(work: Path, repeats: int) -> Section:
-    del work
     quiet_lightning()
     calls: dict[str, Callable[[], float]] = {}
     for name in WANTED:
@@ -48,9 +47,11 @@ def measure(work: Path, repeats: int) -> Section:
     loops = turns({"bare": bare_step_ms, "framework": framework_step_ms}, "ms a step", repeats)
     torch.set_num_threads(threads)
 
+    data = [f"data.root={work / 'phantom'}", f"data.cache_dir={work / 'caches'}"]
+
     def auroc(words: list[str]) -> Callable[[], float]:
         seeds = iter(range(repeats))
-        return lambda: trained_auroc([*words, f"seed={next(seeds)}"])
+        return lambda: trained_auroc([*data, *words, f"seed={next(seeds)}"])
 
     scores = turns(
         {"resnet18, usual: AUROC": auroc(USUAL), "resnet18, ours: AUROC": auroc([])}, "", repeats

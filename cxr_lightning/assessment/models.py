@@ -143,11 +143,8 @@ def predict_target(
         copies = [images]
         if variation is not None:
             for copy in range(tta):
-                varied = [
-                    variation(image, epoch=copy, key=key)
-                    for image, key in zip(images, keys[part], strict=True)
-                ]
-                copies.append(np.stack(varied))
+                epochs = np.full(len(images), copy)
+                copies.append(variation.batch(images, epochs=epochs, keys=keys[part]))
         with torch.inference_mode():
             logits = [
                 bundle.network(torch.from_numpy(one)[:, None].to(device), inputs).float().cpu()

@@ -116,7 +116,7 @@ class DataConfig(Section):
         0, ge=0, description="Loader processes per device; 0 loads in the training process."
     )
     residency: Literal["auto", "disk", "device"] = Field(
-        "auto",
+        "disk",
         description="Where training images are between epochs: in the cache's file, or on the "
         "device, which then augments them too; auto: on a GPU that has room for them twice.",
     )
