@@ -119,7 +119,9 @@ def read_bundle_info(path: Path) -> BundleInfo:
         The file is missing, is not a bundle, or was written by a later version.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such bundle")
+        inside = path / "bundle.safetensors"
+        hint = f". Did you mean {inside}?" if inside.is_file() else ""
+        raise DataError(f"{path}: there is no such bundle{hint}")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)

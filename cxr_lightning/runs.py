@@ -24,6 +24,7 @@ __all__ = [
     "RunState",
     "Status",
     "check_free",
+    "check_new_folder",
     "configuration_hash",
     "find_run",
     "new_run",
@@ -190,6 +191,21 @@ def check_free(config: Config) -> None:
             f"{path} exists and is not empty: choose another run.dir or run.name, or continue the "
             f"run in it with resume={path}"
         )
+
+
+def check_new_folder(folder: Path, option: str) -> None:
+    """Refuse a folder for results that holds something already, or that cannot be made.
+
+    Raises
+    ------
+    ConfigError
+        It names the folder and the option that chooses another.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty: choose another {option}=FOLDER")
+    above = next((one for one in folder.parents if one.exists()), None)
+    if above is not None and not above.is_dir():
+        raise ConfigError(f"{option}={folder}: {above} is a file, no folder can be made in it")
 
 
 def _make_folder(config: Config) -> RunFolder:

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cxr_lightning.assessment.models import Target
+from cxr_lightning.assessment.reading import Reading
 from cxr_lightning.bundle import Bundle
-from cxr_lightning.evaluation.calibrators import Calibration
-from cxr_lightning.evaluation.thresholds import Thresholds
 
 __all__ = ["Model"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model's predictions on the test images, and how they are to be read."""
+    """A model's predictions on the images that are evaluated and on validation, where needed."""
 
     name: str
     table: pd.DataFrame
-    thresholds: Thresholds
-    calibration: Calibration
+    reading: Reading
     validation: pd.DataFrame | None = None
     bundle: Bundle | None = None
     target: Target | None = None

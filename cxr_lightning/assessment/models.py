@@ -17,7 +17,7 @@ from cxr_lightning.data.cohort import Cohort
 from cxr_lightning.data.targets import scored_targets
 from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.errors import ConfigError, DataError
-from cxr_lightning.evaluation.predictions import make_predictions
+from cxr_lightning.evaluation.predictions import TEXT_COLUMNS, make_predictions
 from cxr_lightning.label_maps import describe_matches, match_any, translate_labels
 from cxr_lightning.labels import LabelSpace
 
@@ -38,12 +38,15 @@ class Target:
         Rows of the cohort's table.
     notes
         What a reader must know: labels that are not comparable, another split.
+    trained_on
+        Whether the bundle was trained on this very data set, with the same splits.
     """
 
     config: DataConfig
     cohort: Cohort
     cache: ImageCache
     notes: tuple[str, ...]
+    trained_on: bool = False
 
     def rows(self, split: str) -> np.ndarray:
         """Return the rows of a split; "all": every row.
@@ -87,7 +90,8 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
     )
     cohort = module.prepare(progress=True)
     notes = []
-    if own and config.name == trained_on and cohort.fingerprint != info.provenance["fingerprint"]:
+    same = own and cohort.fingerprint == info.provenance.get("fingerprint")
+    if own and config.name == trained_on and not same:
         notes.append(
             f"The bundle was trained on {trained_on}, with other images, labels or splits than "
             "these (the fingerprints differ): some of these patients may have been trained on. "
@@ -107,7 +111,7 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
             f"Trained on {trained_on or 'other data'}, evaluated on {config.name}: "
             f"{len(known)} of {len(info.labels)} labels are compared.\n{describe_matches(matches)}"
         )
-    return Target(config, cohort, module.cache, tuple(notes))
+    return Target(config, cohort, module.cache, tuple(notes), same)
 
 
 def _families(kinds: Sequence[str]) -> list[str]:
@@ -122,12 +126,14 @@ def predict_target(
     batch_size: int,
     tta: int = 0,
     seed: int = 0,
+    columns: Sequence[str] = (),
     advance: Callable[[int], None] = lambda images: None,
 ) -> pd.DataFrame:
     """Return the predictions table of a split, in the labels of the target's cohort.
 
     With `tta`, logits are the mean over the image itself and so many copies, varied as the policy
-    `light` varies them; which copies, depends on (seed, copy, sample) alone.
+    `light` varies them; which copies, depends on (seed, copy, sample) alone. `columns` of the study
+    table are kept beside the usual ones, where it has them.
     """
     rows = target.rows(split)
     table, labels = target.cohort.table.iloc[rows], target.cohort.labels
@@ -152,8 +158,9 @@ def predict_target(
             ]
         parts.append(torch.stack(logits).mean(dim=0).numpy())
         advance(len(images))
-    columns = [bundle.info.labels.index(name) for name in labels.names]
-    extra = [name for name in ("view", "sex", "age_years", "source") if name in table]
+    outputs = [bundle.info.labels.index(name) for name in labels.names]
+    wanted = dict.fromkeys(("view", "sex", "age_years", "source", *columns))
+    extra = [name for name in wanted if name in table and name not in TEXT_COLUMNS]
     return make_predictions(
         sample_id=list(table["sample_id"]),
         patient_id=list(table["patient_id"]),
@@ -161,7 +168,7 @@ def predict_target(
         split=list(table["split"]),
         labels=labels.names,
         y_true=scored_targets(table, labels).values,
-        logits=np.concatenate(parts)[:, columns],
+        logits=np.concatenate(parts)[:, outputs],
         extra={name: list(table[name]) for name in extra},
     )
 

@@ -40,15 +40,27 @@ class EvaluateOptions(Section):
         0, ge=0, le=32, description="Test-time augmentation: so many varied copies are averaged in."
     )
     subgroups: tuple[str, ...] = Field(
-        ("sex", "age_years", "view", "source"), description="Columns whose groups are compared."
+        ("sex", "age_years", "view", "source"),
+        description="Columns whose groups are compared: any of the data set's or the table's.",
     )
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    evaluation: EvaluationConfig = Field(
+        default_factory=EvaluationConfig,
+        description="As for fit. A threshold rule or calibration that is given replaces the "
+        "bundle's, and is fitted on the validation part of the first data set.",
+    )
     pictures: bool = Field(True, description="Show example radiographs with heat maps.")
     seed: int = Field(0, ge=0, description="Of the bootstrap and of test-time augmentation.")
     batch_size: int = Field(32, ge=1, description="Images at a time.")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where networks run.")
     out: Path | None = Field(
         None, description="New folder for the results; none: beside the first bundle or table."
+    )
+    run: str | None = Field(
+        None,
+        description="Run that also gets the results in MLflow: its folder, or its MLflow id.",
+    )
+    tracking_uri: str = Field(
+        "sqlite:///mlflow.db", description="MLflow's store, where run is an MLflow id."
     )
 
     @model_validator(mode="after")
@@ -63,3 +75,9 @@ class EvaluateOptions(Section):
                 "of predictions; one each, in the same order"
             )
         return self
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        first = (self.bundle or self.predictions)[0]
+        return self.out or first.parent / f"evaluate_{self.split}"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from cxr_lightning.assessment.model import Model
 from cxr_lightning.assessment.options import EvaluateOptions
+from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.evaluation.comparison import compare_models
 from cxr_lightning.evaluation.plots import difference_forest, save_figure
 from cxr_lightning.evaluation.predictions import labels_of, write_predictions
@@ -20,7 +24,24 @@ from cxr_lightning.report.figures import assessment_figures
 from cxr_lightning.report.page import Comparison, ReportContext, report_page
 from cxr_lightning.report.pictures import heat_maps, pictures
 
-__all__ = ["macro_auroc", "write_assessment"]
+__all__ = ["Evaluated", "compare", "macro_auroc", "write_evaluated"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """All models on one data set; the last is the ensemble where there is one."""
+
+    data: str
+    models: Sequence[Model]
+    assessed: Sequence[Assessment]
+    comparisons: Sequence[Comparison]
+    config: DataConfig | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the data before the numbers; each thing once."""
+        notes = [note for one in self.models if one.target for note in one.target.notes]
+        return tuple(dict.fromkeys(notes))
 
 
 def macro_auroc(one: Assessment) -> str:
@@ -35,17 +56,11 @@ def macro_auroc(one: Assessment) -> str:
     return f"{text}, {labels} labels"
 
 
-def write_assessment(
-    folder: Path,
-    data: str,
-    models: Sequence[Model],
-    assessed: Sequence[Assessment],
-    options: EvaluateOptions,
-) -> None:
+def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> None:
     """Write tables, metrics, figures and the page of one data set."""
     folder.mkdir(parents=True, exist_ok=True)
-    several = len(models) > 1
-    for one in assessed:
+    several = len(done.models) > 1
+    for one in done.assessed:
         end = f"_{one.name}" if several else ""
         write_predictions(one.predictions, folder / f"predictions{end}.parquet")
         one.results.to_csv(folder / f"results{end}.csv")
@@ -55,69 +70,94 @@ def write_assessment(
             found.gaps.to_csv(folder / f"gaps_{found.column}{end}.csv", index=False)
         text = json.dumps(one.metrics, indent=2, allow_nan=False) + "\n"
         (folder / f"metrics{end}.json").write_text(text, encoding="utf-8")
-    comparisons = _comparisons(folder, assessed, options)
+    for pair in done.comparisons:
+        pair.table.to_csv(folder / "comparison_{}_{}.csv".format(*pair.names))
+    configuration = _configuration(done, options)
+    (folder / "evaluate.yaml").write_text(configuration, encoding="utf-8")
     # The page is about the last: the ensemble where there is one, else the only model.
-    model, one = models[-1], assessed[-1]
+    model, one = done.models[-1], done.assessed[-1]
     target, bundle, shown = model.target, model.bundle, options.pictures
     figures = assessment_figures(one)
     for name, figure in figures.items():
         save_figure(figure, folder / "plots" / f"{name}.png")
         figure.set_layout_engine("none")
     context = ReportContext(
-        title=f"{one.name} on {data}",
+        title=f"{one.name} on {done.data}",
         facts=_facts(model, options),
-        data=data,
+        data=done.data,
         split=options.split,
+        fitted=model.reading.told,
         cohort=target.cohort if target else None,
         synthetic=bool(target and target.config.synthetic),
-        notes=target.notes if target else (),
+        notes=done.notes,
+        configuration=configuration,
         picture=pictures(target.cohort.table, target.cache) if shown and target else None,
         heat_map=(
             heat_maps(target.cohort.table, target.cache, bundle)
             if shown and target and bundle
             else None
         ),
-        comparisons=comparisons,
-        others=_others(assessed) if several else None,
+        comparisons=done.comparisons,
+        others=_others(done.assessed) if several else None,
     )
     (folder / "report.html").write_text(report_page(one, context, figures), encoding="utf-8")
 
 
+def _configuration(done: Evaluated, options: EvaluateOptions) -> str:
+    """Return what was asked for as YAML; an address of MLflow may hold a password."""
+    asked = options.model_dump(mode="json", exclude={"run", "tracking_uri"})
+    if done.config is not None:
+        asked["data"] = done.config.model_dump(mode="json", serialize_as_any=True)
+    text: str = yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)
+    return text
+
+
 def _facts(model: Model, options: EvaluateOptions) -> dict[str, str]:
+    reading = model.reading
     facts = {"scored": "images" if options.study == "none" else f"studies ({options.study})"}
     if model.bundle is not None:
         info = model.bundle.info
         facts |= {
             "model": info.model.name,
-            "trained on": f"{info.provenance.get('data', 'unknown')}, fingerprint "
-            f"{info.provenance.get('fingerprint', 'unknown')}",
+            "trained on": f"{info.provenance.get('data', 'unknown')}{_counted(info.provenance)}, "
+            f"fingerprint {info.provenance.get('fingerprint', 'unknown')}",
+            "labels": ", ".join(info.labels),
             "input": f"{info.image.size} x {info.image.size} pixels"
             + (f" and {len(info.tabular.outputs)} tabular inputs" if info.tabular.columns else ""),
         }
+    if any(reading.thresholds.fitted):
+        target = reading.thresholds.target or reading.thresholds.false_negative_cost
+        facts["thresholds by"] = reading.thresholds.rule + (f", {target:g}" if target else "")
+        facts["calibration"] = reading.calibration.kind
     if options.tta:
         facts["test-time augmentation"] = f"mean of the image and {options.tta} varied copies"
     return facts
 
 
-def _comparisons(
-    folder: Path, assessed: Sequence[Assessment], options: EvaluateOptions
-) -> list[Comparison]:
+def _counted(provenance: Mapping[str, Any]) -> str:
+    train = provenance.get("counts", {}).get("train", {})
+    if not {"images", "patients"} <= set(train):
+        return ""
+    return f", {train['images']:,} images of {train['patients']:,} patients"
+
+
+def compare(assessed: Sequence[Assessment], options: EvaluateOptions) -> list[Comparison]:
+    """Compare every two models on the same images, over the labels that both know."""
     found = []
     for first, second in combinations(assessed, 2):
         labels = [
             name for name in labels_of(first.predictions) if name in labels_of(second.predictions)
         ]
+        names = (first.name, second.name)
         table = compare_models(
             first.predictions,
             second.predictions,
             replicates=options.evaluation.replicates,
             level=options.evaluation.level,
             generator=np.random.default_rng(options.seed),
-            names=(first.name, second.name),
+            names=names,
             labels=labels,
         )
-        names = (first.name, second.name)
-        table.to_csv(folder / f"comparison_{first.name}_{second.name}.csv")
         figure = difference_forest(table, level=options.evaluation.level, names=names)
         found.append(Comparison(names, table, figure))
     return found

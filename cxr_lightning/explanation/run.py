@@ -28,11 +28,12 @@ from cxr_lightning.explanation.heat_maps import (
     compute_heat_maps,
     warnings_of,
 )
-from cxr_lightning.explanation.mlflow_run import open_existing
 from cxr_lightning.explanation.options import ExplainOptions
 from cxr_lightning.explanation.representation import check_umap, write_representation
 from cxr_lightning.explanation.source import Source, open_source
+from cxr_lightning.runs import check_new_folder
 from cxr_lightning.terminal import SYNTHETIC, Reporter
+from cxr_lightning.tracking import open_existing
 
 __all__ = ["run_explain"]
 
@@ -48,8 +49,7 @@ def run_explain(options: ExplainOptions, config: DataConfig) -> Path:
     info = read_bundle_info(options.bundle)
     labels, indices = choose_labels(info.labels, options.labels)
     folder = options.folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not empty: choose another output=FOLDER")
+    check_new_folder(folder, "output")
     if options.umap:
         check_umap()
     reporter = Reporter()
@@ -71,7 +71,9 @@ def run_explain(options: ExplainOptions, config: DataConfig) -> Path:
         f"{source.boxes['row'].nunique():,} of them with boxes{skipped}"
     )
     with ExitStack() as stack:
-        tracked = stack.enter_context(open_existing(options, folder)) if options.run else None
+        tracked = None
+        if options.run:
+            tracked = stack.enter_context(open_existing(options.run, options.tracking_uri, folder))
         folder.mkdir(parents=True, exist_ok=True)
         metrics = _explain(bundle, source, options, indices, config.batch_size, reporter)
         if tracked is not None:

@@ -66,7 +66,7 @@ class ParentRun:
             return
         self._finished = len(finished)
         if best := best_trials(finished, space)[:1]:
-            name = f"best_{space.metrics[0].replace('/', '_')}"
+            name = f"best/{space.metrics[0].replace('/', '_')}"
             self.run.log_metrics({name: float(best[0].values[0])}, len(finished))
 
     def __enter__(self) -> ParentRun:

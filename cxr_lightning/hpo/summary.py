@@ -87,8 +87,9 @@ def write_summary(
         text = config_to_yaml(full_config(composer, best[0]))
         (folder / "best.yaml").write_text(text, encoding="utf-8")
         parent.run.log_artifact(folder / "best.yaml")
-        named = zip(space.metrics, best[0].values, strict=True)
-        parent.run.log_metrics({f"best/{name.replace('/', '_')}": value for name, value in named})
+        if len(space.metrics) > 1:  # of one objective, the parent has the curve
+            named = zip(space.metrics, best[0].values, strict=True)
+            parent.run.log_metrics({f"best/{key.replace('/', '_')}": one for key, one in named})
     if figures:
         title = f"sweep {study.name}"
         for file in write_figures(study.study, space, folder / "figures", title=title):
@@ -111,7 +112,7 @@ def _description(
 ) -> str:
     """Return what MLflow shows on the sweep's page; the best comes first."""
     space = study.space
-    lines = [SYNTHETIC, ""] if facts.get("synthetic") else []
+    lines: list[str] = []  # MLflow folds all but the first few
     if best:
         values = ", ".join(
             f"{name} **{value:.4f}**"
@@ -121,6 +122,7 @@ def _description(
         lines.append(f"{front}: {values}, trial {best[0].number}: `{_words(best[0])}`")
         lines += _against_baseline(best, space)
     lines += ["", _counts(study, table, facts), ""]
+    lines += [SYNTHETIC, ""] if facts.get("synthetic") else []
     lines += extra
     if best:
         shown = table.head(_SHOWN).drop(columns=["state", "note"])

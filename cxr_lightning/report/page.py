@@ -16,10 +16,17 @@ from cxr_lightning import __version__
 from cxr_lightning.audit.collect import table_one
 from cxr_lightning.data.cohort import Cohort
 from cxr_lightning.evaluation.plots import display_name
-from cxr_lightning.evaluation.subgroups import Subgroups
 from cxr_lightning.evaluation.tables import AVERAGES, format_table
 from cxr_lightning.html import figure_svg, picture_png, render_page, table_html
 from cxr_lightning.report.assess import Assessment
+from cxr_lightning.report.tables import (
+    calibration_table,
+    column_name,
+    comparison_table,
+    gap_words,
+    point_table,
+    subgroup_table,
+)
 
 __all__ = ["Comparison", "ReportContext", "report_page"]
 
@@ -65,6 +72,8 @@ class ReportContext:
         Name of the data set that was evaluated.
     split
         Which part of it.
+    fitted
+        Where thresholds and calibration come from; a sentence.
     cohort
         Who was evaluated; None where only a predictions table is known.
     synthetic
@@ -85,6 +94,7 @@ class ReportContext:
     facts: Mapping[str, str]
     data: str
     split: str
+    fitted: str = "Thresholds and calibration were fitted on the validation patients of training."
     cohort: Cohort | None = None
     synthetic: bool = False
     notes: Sequence[str] = ()
@@ -105,10 +115,10 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
     figures = dict(figures)
     subgroups = [
         (
-            _column_name(found.column),
+            column_name(found.column),
             figure_svg(figures.pop(f"subgroups_{found.column}"), alt=f"AUROC by {found.column}"),
-            table_html(_subgroup_table(found), index="group"),
-            _gap_words(found),
+            table_html(subgroup_table(found), index="group"),
+            gap_words(found),
         )
         for found in one.subgroups
     ]
@@ -124,6 +134,7 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
         notes=context.notes,
         data=context.data,
         split=context.split,
+        fitted=context.fitted,
         level=f"{one.evaluation.level:.0%}",
         replicates=one.evaluation.replicates,
         headline=_headline(one),
@@ -139,8 +150,8 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
             for name, fitted in zip(one.thresholds.labels, one.thresholds.fitted, strict=True)
             if not fitted
         ],
-        points=table_html(_point_table(one.points), index="label", marks=marks),
-        calibration=table_html(_calibration_table(one), index="label", marks=marks),
+        points=table_html(point_table(one.points), index="label", marks=marks),
+        calibration=table_html(calibration_table(one), index="label", marks=marks),
         calibration_kind=one.calibration.kind,
         figures=[
             (name, _CAPTIONS.get(name, ""), figure_svg(figure, alt=name.replace("_", " ")))
@@ -157,7 +168,7 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
                 first,
                 second,
                 figure_svg(found.figure, alt=f"{second} against {first}"),
-                table_html(_comparison_table(found.table), index="label", marks={"macro": "rule"}),
+                table_html(comparison_table(found.table), index="label", marks={"macro": "rule"}),
             )
             for found in context.comparisons
             for first, second in (found.names,)
@@ -184,87 +195,6 @@ def _headline(one: Assessment) -> dict[str, str]:
         "macro AUROC": number("auroc"),
         "macro average precision": number("average_precision"),
     }
-
-
-def _text(value: Any, spec: str = ".3f") -> str:
-    return "–" if value is None or np.isnan(value) else format(value, spec)
-
-
-def _point_table(points: pd.DataFrame) -> pd.DataFrame:
-    names = {
-        "sensitivity_at_specificity": "sensitivity at 90% specificity",
-        "specificity_at_sensitivity": "specificity at 90% sensitivity",
-        "partial_auroc": "partial AUROC, false positives to 10%",
-    }
-    return points.rename(columns=names).map(_text)
-
-
-def _calibration_table(one: Assessment) -> pd.DataFrame:
-    prefix = next(iter(one.metrics)).split("/")[0]
-    rows = {}
-    for label in (*one.calibration.labels, "macro"):
-        end = "_macro" if label == "macro" else f"/{label}"
-        rows[label] = {
-            title: _text(one.metrics.get(f"{prefix}/{name}{end}"))
-            for title, name in (
-                ("Brier, uncalibrated", "brier_uncalibrated"),
-                ("Brier", "brier"),
-                ("calibration error, uncalibrated", "ece_uncalibrated"),
-                ("calibration error", "ece"),
-            )
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _column_name(column: str) -> str:
-    return {"age_years": "age in years", "view": "view position"}.get(column, column)
-
-
-def _subgroup_table(found: Subgroups) -> pd.DataFrame:
-    """Return the macro mean of each metric per group."""
-    groups = found.groups[found.groups["label"] == "macro"]
-    rows: dict[str, dict[str, str]] = {}
-    for row in groups.to_dict("records"):
-        cells = rows.setdefault(str(row["group"]), {"patients": f"{row['patients']:,.0f}"})
-        value = _text(row["value"])
-        if not np.isnan(row["low"]):
-            value += f" ({row['low']:.3f}–{row['high']:.3f})"
-        title = str(row["metric"]).replace("auroc", "AUROC").replace("_", " ")
-        cells[title] = "too few images" if row["reason"] else value
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _gap_words(found: Subgroups) -> str:
-    gaps = found.gaps[(found.gaps["label"] == "macro") & (found.gaps["metric"] == "auroc")]
-    if gaps.empty or np.isnan(gaps["gap"].iloc[0]):
-        return "The groups cannot be compared: too few images of each class in them."
-    gap = gaps.iloc[0]
-    words = (
-        f"Largest gap in macro AUROC: {gap['gap']:.3f}, {gap['highest']} above {gap['lowest']}; "
-        f"{found.level:.0%} interval of this difference {gap['difference_low']:.3f} to "
-        f"{gap['difference_high']:.3f}"
-    )
-    if np.isnan(gap["difference_low"]):
-        return words.split(";")[0] + "."
-    chance = gap["difference_low"] <= 0 <= gap["difference_high"]
-    return words + (", which chance alone could give." if chance else ".")
-
-
-def _comparison_table(table: pd.DataFrame) -> pd.DataFrame:
-    rows = {}
-    for label, row in table.iterrows():
-        low, high = row["auroc_difference_low"], row["auroc_difference_high"]
-        rows[str(label)] = {
-            "AUROC, first": _text(row["auroc_first"]),
-            "second": _text(row["auroc_second"]),
-            "difference": _text(row["auroc_difference"], "+.3f")
-            + ("" if np.isnan(low) else f" ({low:+.3f} to {high:+.3f})"),
-            "p": _text(row["auroc_difference_p_value"]),
-            "p, Holm": _text(row["auroc_difference_p_holm"]),
-            "p, DeLong": _text(row["delong_p_value"]),
-            "p, DeLong and Holm": _text(row["delong_p_holm"]),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _examples(one: Assessment, context: ReportContext) -> list[tuple[str, Markup]]:

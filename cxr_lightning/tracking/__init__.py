@@ -1,8 +1,8 @@
 """MLflow, and the only place that imports it.
 
 ``open_tracker`` gives Lightning's Trainer a logger, ``open_run`` is the same without Lightning.
-``send_unsent`` delivers later what could not be sent, as does ``python -m cxr_lightning.tracking``;
-``describe_environment`` says what a run ran on.
+``open_existing`` opens a finished run again. ``send_unsent`` delivers later what could not be sent,
+as does ``python -m cxr_lightning.tracking``; ``describe_environment`` says what a run ran on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .address import Address, parse_address
     from .environment import describe_environment
+    from .existing import open_existing
     from .logger import MLflowTracker, open_tracker
     from .resend import Sent, send_unsent
     from .run import Status, TrackedRun, open_run
@@ -24,6 +25,7 @@ __all__ = [
     "Status",
     "TrackedRun",
     "describe_environment",
+    "open_existing",
     "open_run",
     "open_tracker",
     "parse_address",
@@ -38,6 +40,7 @@ _HOME = {
     "Status": "run",
     "TrackedRun": "run",
     "describe_environment": "environment",
+    "open_existing": "existing",
     "open_run": "run",
     "open_tracker": "logger",
     "parse_address": "address",

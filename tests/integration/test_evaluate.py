@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from cxr_lightning.cli import run_verb
@@ -60,6 +61,8 @@ def test_a_bundle_gives_the_numbers_of_its_run(
     page = (tmp_path / "e" / "report.html").read_text()
     assert f"{fitted['test/auroc_macro']:.3f}" in page
     assert "Model card" in page
+    assert "are the bundle&#39;s: fitted on the validation patients" in page
+    assert "replicates: 20" in page
 
 
 def test_saved_predictions_alone(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -74,6 +77,53 @@ def test_saved_predictions_alone(runs: dict[str, Path], tmp_path: Path) -> None:
     fitted, evaluated = numbers(one), numbers(tmp_path / "e")
     assert evaluated["test/auroc_macro"] == pytest.approx(fitted["test/auroc_macro"])
     assert evaluated["test/f1_macro"] == pytest.approx(fitted["test/f1_macro"])
+
+
+def test_any_column_and_no_validation(runs: dict[str, Path], tmp_path: Path) -> None:
+    table = pd.read_parquet(runs["one"] / "predictions_test.parquet")
+    table["scanner"] = np.where(np.arange(len(table)) % 2, "old", "new")
+    table.to_parquet(tmp_path / "mine.parquet")
+    words = [f"predictions={tmp_path / 'mine.parquet'}", *SMALL, f"out={tmp_path / 'e'}"]
+    assert run_verb(main, [*words, "subgroups=scanner"]) == 0
+    groups = pd.read_csv(tmp_path / "e" / "subgroups_scanner.csv")
+    assert set(groups["group"]) == {"old", "new"}
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "No validation predictions were given: every threshold is 0.5" in page
+
+
+def test_a_rule_that_is_asked_for_and_the_run_in_mlflow(
+    runs: dict[str, Path], phantom_root: Path, store: str, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    run, folder = runs["one"], tmp_path / "sensitive"
+    words = [f"bundle={bundle(run)}", *nih(phantom_root), *SMALL, f"out={folder}", f"run={run}"]
+    rule = ["evaluation.threshold=sensitivity", "evaluation.threshold_target=0.8"]
+    assert run_verb(main, [*words, *rule]) == 0
+    validation = pd.read_parquet(run / "predictions_val.parquet")
+    score = expit(validation["logit/Effusion"].to_numpy(np.float64))
+    positive = score[validation["y_true/Effusion"] == 1]
+    threshold = pd.read_csv(folder / "results.csv", index_col="label").at["Effusion", "threshold"]
+    assert (positive >= threshold).mean() >= 0.8
+    above = positive[positive > threshold]
+    assert (above > above.min()).sum() / len(positive) < 0.8  # one fewer would be too few
+    assert "fitted on the validation part of nih" in (folder / "report.html").read_text()
+    state = json.loads((run / "run.json").read_text())
+    client = MlflowClient(store)
+    sent = client.get_run(state["mlflow_run_id"])
+    expected = numbers(folder)["test/auroc/Effusion"]
+    assert sent.data.metrics["evaluate/nih/test/auroc/Effusion"] == pytest.approx(expected)
+    files = {item.path for item in client.list_artifacts(sent.info.run_id, "sensitive")}
+    assert {"sensitive/report.html", "sensitive/results.csv", "sensitive/plots"} <= files
+
+
+def test_images_that_are_no_test_set_are_said_to_be_none(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path
+) -> None:
+    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, "split=val"]
+    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "were fitted on these images: the numbers are optimistic" in page
 
 
 def test_two_models_their_comparison_and_their_mean(
@@ -143,11 +193,28 @@ def test_studies_and_test_time_augmentation(
         (["bundle=x", "data=phantom", "optim.lr=1"], "optim"),
         (["predictions=x.parquet", "data=phantom"], "leave data out"),
         (["bundle=x", "data=phantom", "splt=test"], "splt"),
+        (["bundle=x", "data=phantom", f"out={__file__}"], "exists and is not empty"),
+        (["bundle=x", "data=phantom", f"out={__file__}/e"], "no folder can be made in it"),
     ],
 )
 def test_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_verb(main, words) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_does_not_fit_together_leaves_nothing(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test, val = (runs["one"] / f"predictions_{split}.parquet" for split in ("test", "val"))
+    out = f"out={tmp_path / 'e'}"
+    for words, said in (
+        ([f"predictions={test},{val}", "ensemble=none"], "not of one test set"),
+        ([f"predictions={test}", "subgroups=[sexx]"], "has no column sexx"),
+        ([f"predictions={test}", f"run={tmp_path}"], "holds no run"),
+    ):
+        assert run_verb(main, [*words, *SMALL, out]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+        assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_overwritten(
