@@ -30,8 +30,12 @@ def check_predict(options: PredictOptions) -> None:
         problems.append(f"table={options.table}: there is no such file")
     if options.overlays is not None and options.runtime != "torch":
         problems.append("overlays=: heat maps are computed with runtime=torch only")
-    if options.overlays is not None and options.overlays.is_file():
-        problems.append(f"overlays={options.overlays}: is a file; name a folder")
+    if options.overlays is not None:
+        # What is there already, of the folder and those above it, has to be folders.
+        places = (options.overlays, *options.overlays.parents)
+        there = next((one for one in places if one.exists()), None)
+        if there is not None and not there.is_dir():
+            problems.append(f"overlays={options.overlays}: {there} is a file; name a folder")
     if options.output is None and options.format == "parquet":
         problems.append("format=parquet: needs output=FILE.parquet")
     if options.output is not None:

@@ -208,6 +208,10 @@ def test_wrong_words_all_at_once(
     assert f"Did you mean {bundle}?" in message.replace("\n", "")
     for part in ("input=gone: there is no such", "no list list", "no folder no", "must end in"):
         assert part in message
+    Path("a.txt").touch()
+    assert verb(f"bundle={bundle}", "input=a.txt", "overlays=a.txt/maps", "output=p.csv") == 2
+    assert "a.txt is a file; name a folder" in capsys.readouterr().err
+    assert not list(Path().glob("p.csv*"))
     assert verb(f"bundle={bundle}", "runtime=onix", "x") == 2
     assert "Did you mean 'onnx'?" in capsys.readouterr().err
 
