@@ -7,8 +7,7 @@ import selectors
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cxr_lightning.errors import ConfigError, DataError, UserError
@@ -16,7 +15,6 @@ from cxr_lightning.hpo.channel import Channel, Message
 
 __all__ = ["Job", "ServerClient", "ServerLost"]
 
-_START_SECONDS = 300.0
 # No pool of threads in the server, and CUDA's way of being asked without being started.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -61,7 +59,6 @@ class Job:
     code: int | None = None
     cpu_seconds: float = 0.0
     closed: bool = False
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def over(self) -> bool:

@@ -15,18 +15,17 @@ from typing import Any
 
 import optuna
 
-from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo.channel import Message
 from cxr_lightning.hpo.check import Composer
 from cxr_lightning.hpo.client import Job, ServerClient, ServerLost
-from cxr_lightning.hpo.jobs import drop_checkpoints
 from cxr_lightning.hpo.last_words import last_words
 from cxr_lightning.hpo.parent import ParentRun
+from cxr_lightning.hpo.places import drop_checkpoints, trial_place
 from cxr_lightning.hpo.progress import Progress
 from cxr_lightning.hpo.slots import Slot
-from cxr_lightning.hpo.space import LATENCY, suggest_overrides
+from cxr_lightning.hpo.space import EPOCH_METRICS, LATENCY, suggest_overrides
 from cxr_lightning.hpo.study import SweepStudy, patiently
 from cxr_lightning.hpo.trials import RETRIES
 
@@ -114,7 +113,7 @@ class Conductor:
                         break
                 elif self._free and now >= claim_at and not self._begin():
                     claim_at = now + _CLAIM_AGAIN_SECONDS
-                    if not self._running and self._reached():
+                    if not self._running and not self.study.unfinished():
                         break
                 self._listen()
                 self.progress.show(self._elsewhere())
@@ -129,27 +128,19 @@ class Conductor:
         if trial is None:
             return False
         words = patiently(lambda: suggest_overrides(trial, self.study.space))
-        folder, log = self._places(trial.number)
+        folder, log = trial_place(self.folder, trial.number)
         try:
             config = self._placed(self.composer.trial(words), folder, trial.number)
         except ConfigError as error:
-            self._count_failure(str(error))
+            self._streak.append(str(error))
             self.study.fail(trial, str(error))
             self.progress.finished(trial, "failed", str(error))
             return True
         slot = self._free.pop(0)
         try:
             job = self.client.run(
-                {
-                    "kind": "trial",
-                    "config": config_to_yaml(config),
-                    "watch": None if len(self.study.space.metrics) > 1 else self._watched(),
-                    "latency": LATENCY in self.study.space.metrics,
-                    "parent": self.parent.run_id,
-                    "threads": slot.threads,
-                    "environment": slot.environment,
-                    "log": str(log),
-                }
+                slot.job("trial", config, self.parent.run_id, log)
+                | {"watch": self._watched(), "latency": LATENCY in self.study.space.metrics}
             )
         except ServerLost:
             self._free.append(slot)
@@ -162,21 +153,9 @@ class Conductor:
         return True
 
     def _watched(self) -> str | None:
-        metric = self.study.space.metrics[0]
-        return metric if metric.startswith("val/") and metric.count("/") == 1 else None
-
-    def _places(self, number: int) -> tuple[Path, Path]:
-        """Return the trial's folder, one that is not there yet, and the file of what it says."""
-        name, again = f"trial-{number:04d}", 1
-        folder = self.folder / name
-        while folder.exists():
-            again += 1
-            folder = self.folder / f"{name}_{again}"
-        logs = self.folder / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        log = logs / f"{folder.name}.log"
-        log.unlink(missing_ok=True)
-        return folder, log
+        """Return the objective that a trial reports every epoch; None: there is no such one."""
+        metric, *others = self.study.space.metrics
+        return metric if metric in EPOCH_METRICS and not others else None
 
     def _placed(self, config: Config, folder: Path, number: int) -> Config:
         tags = config.run.tags | {"sweep": self.study.name, "trial": str(number)}
@@ -198,16 +177,19 @@ class Conductor:
             if "run" in message:
                 one.run_id = str(message["run"])
                 self.study.note(one.trial, {"mlflow_run_id": one.run_id})
-                self.progress.epochs(one.trial, int(message["epochs"] or 0))
+                self.progress.epochs(one.trial, int(message["epochs"]))
             elif "epoch" in message:
                 self._epoch(one, message)
             elif not message:
                 self._finished(one)
 
     def _epoch(self, one: _Running, message: Message) -> None:
-        prune = self.study.report(one.trial, float(message["value"]), int(message["epoch"]))
-        one.job.channel.send({"prune": prune})
-        self.progress.epoch(one.trial, int(message["epoch"]), float(message["best"]))
+        if self._watched() is not None:  # else it is not the objective, and no answer is awaited
+            prune = self.study.report(one.trial, float(message["value"]), int(message["epoch"]))
+            one.job.channel.send({"prune": prune})
+        shown = self.study.space.metrics[0] in EPOCH_METRICS
+        best = float(message["best"]) if shown else math.nan
+        self.progress.epoch(one.trial, int(message["epoch"]), best)
 
     def _finished(self, one: _Running) -> None:
         self._running.pop(one.job.number)
@@ -227,7 +209,7 @@ class Conductor:
             state, words = "failed", last_words(result, one.job.code, one.log)
             self.study.fail(one.trial, words)
         if state == "failed":
-            self._count_failure(words)
+            self._streak.append(words)
         elif state != "stopped":
             self._streak.clear()
         self.parent.trial_ended(one.run_id, state, words, seconds)
@@ -239,22 +221,13 @@ class Conductor:
         kept = {name: value for name, value in metrics.items() if value is not None}
         self.study.note(one.trial, {"metrics": kept, "epochs": done["epochs"]})
         if done["pruned"]:
-            reason = f"stopped after {done['epochs']} epochs by the {self._pruner} pruner"
+            pruner = self.study.space.pruner.name
+            reason = f"stopped after {done['epochs']} epochs by the {pruner} pruner"
             self.study.prune(one.trial, reason)
             return "pruned", reason
         values = [kept.get(name, math.nan) for name in self.study.space.metrics]
-        self.study.complete(one.trial, values)
-        undefined = [
-            name for name, value in zip(self.study.space.metrics, values, strict=True)
-            if math.isnan(value)
-        ]  # fmt: skip
-        if undefined:
-            return "failed", f"{', '.join(undefined)} is undefined (NaN)"
-        return "complete", ""
-
-    @property
-    def _pruner(self) -> str:
-        return self.study.space.pruner.name
+        undefined = self.study.complete(one.trial, values)
+        return ("failed", undefined) if undefined else ("complete", "")
 
     # -- what goes wrong -----------------------------------------------------------------------
 
@@ -273,9 +246,6 @@ class Conductor:
         if not self._stopping:
             self.progress.say("the process that trials are started from was lost; starting it anew")
             self.client.restart()
-
-    def _count_failure(self, words: str) -> None:
-        self._streak.append(words)
 
     def _cause(self) -> str:
         """Return what most of the last failures have in common."""
@@ -308,10 +278,6 @@ class Conductor:
                 self.client.signal(one.job, number)
             except ServerLost:
                 return  # heard of in the next round
-
-    def _reached(self) -> bool:
-        """Whether no trial of the study is under way or waits, here or elsewhere."""
-        return not self.study.unfinished()
 
     def _elsewhere(self) -> int:
         """Return how many trials other processes run, where this one has nothing left to do."""

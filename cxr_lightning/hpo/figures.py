@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cxr_lightning.evaluation.plots.interactive import write_page
 from cxr_lightning.evaluation.plots.style import save_figure
+from cxr_lightning.hpo.parameter_pictures import varied
 from cxr_lightning.hpo.pictures import draw
 from cxr_lightning.hpo.space import Space
 from cxr_lightning.hpo.trials import counted
@@ -34,7 +35,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     # A parameter of few trials, such as one of a single loss, would get a share that means nothing.
-    common = [name for name in _varied(complete) if all(name in one.params for one in complete)]
+    common = [name for name in varied(complete) if all(name in one.params for one in complete)]
     if len(complete) < _ENOUGH or not common:
         return {}
     with _quiet():
@@ -54,16 +55,6 @@ def _evaluator() -> Any:
         return optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.5)
 
 
-def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
-    """Return the parameters that several values of were tried."""
-    names = dict.fromkeys(name for trial in trials for name in trial.params)
-    return [
-        name
-        for name in names
-        if len({trial.params[name] for trial in trials if name in trial.params}) > 1
-    ]
-
-
 def _target(study: optuna.Study) -> Callable[[FrozenTrial], float] | None:
     return _first_value if len(study.directions) > 1 else None
 
@@ -81,13 +72,13 @@ def write_figures(study: optuna.Study, space: Space, folder: Path, *, title: str
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         return []
-    varied = _varied(complete)
+    names = varied(complete)
     pages: list[Any] = []
     files: list[Path] = []
     trials = counted(study.get_trials(deepcopy=False))
     shares = importances(study)
     with _quiet():
-        for name, options in _kinds(space, varied, shares):
+        for name, options in _kinds(space, names, shares):
             try:
                 page = getattr(optuna.visualization, f"plot_{name}")(study, **options)
             except (ValueError, RuntimeError, ZeroDivisionError) as problem:
@@ -104,7 +95,7 @@ def write_figures(study: optuna.Study, space: Space, folder: Path, *, title: str
 
 
 def _kinds(
-    space: Space, varied: Sequence[str], shares: Mapping[str, float]
+    space: Space, parameters: Sequence[str], shares: Mapping[str, float]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the names of Optuna's figures, and what each is given."""
     names = list(space.metrics)
@@ -114,11 +105,11 @@ def _kinds(
     if several:
         yield "pareto_front", {"target_names": names}
     yield "optimization_history", named
-    if varied:
+    if parameters:
         if shares:
             yield "param_importances", named | {"evaluator": _evaluator(), "params": list(shares)}
-        yield "parallel_coordinate", named | {"params": list(varied)}
-        yield "slice", named | {"params": list(varied)}
+        yield "parallel_coordinate", named | {"params": list(parameters)}
+        yield "slice", named | {"params": list(parameters)}
     yield "edf", named
     if not several:
         yield "intermediate_values", {}

@@ -40,15 +40,8 @@ def identity(reading: Reading, base: Config, fingerprint: str) -> dict[str, Any]
     return {"data fingerprint": fingerprint, "space": space, "configuration": configuration}
 
 
-def open_study(
-    storage: Storage, name: str, reading: Reading, kept: Mapping[str, Any]
-) -> tuple[dict[str, Any], bool]:
-    """Create a study, or continue one of the same identity.
-
-    Returns
-    -------
-    dict, bool
-        The study's attributes, and whether it was there before.
+def open_study(storage: Storage, name: str, reading: Reading, kept: Mapping[str, Any]) -> bool:
+    """Create a study, or continue one of the same identity; returns whether it was there before.
 
     Raises
     ------
@@ -71,7 +64,7 @@ def open_study(
             storage.rdb.set_study_system_attr(
                 number, "study:metric_names", list(reading.space.metrics)
             )
-            return storage.rdb.get_study_user_attrs(number), False
+            return False
     if IDENTITY not in attributes:
         raise ConfigError(
             f"--study {name}: {storage.address.shown} holds a study of that name that no sweep "
@@ -83,7 +76,7 @@ def open_study(
             f"with new ones:\n{bullet_list(found, limit=30)}\n"
             "Give what it had before, or begin another one with --study NAME."
         )
-    return attributes, True
+    return True
 
 
 def differences(before: Any, now: Any, place: str = "") -> Iterator[str]:

@@ -9,7 +9,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -18,11 +17,12 @@ from cxr_lightning.config.compose import config_from_dict
 from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import Diverged, UserError
 from cxr_lightning.hpo.channel import Channel, Message
+from cxr_lightning.hpo.places import drop_checkpoints
 
 if TYPE_CHECKING:
     from cxr_lightning.data.base import ChestXrayDataModule
 
-__all__ = ["drop_checkpoints", "import_everything", "read_data", "run_job"]
+__all__ = ["import_everything", "read_data", "run_job"]
 
 
 def import_everything() -> dict[str, Any]:
@@ -69,7 +69,8 @@ def run_job(message: Message, end: Channel, prepared: Sequence[ChestXrayDataModu
     except Diverged as error:
         end.send({"diverged": str(error)})
     except UserError as error:
-        _say(f"error: {error}")
+        if "log" in message:  # else the sweep says it
+            sys.stderr.write(f"error: {error}\n")
         end.send({"error": str(error), "user": True, "type": type(error).__name__})
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is this job's alone
         traceback.print_exc()
@@ -87,10 +88,6 @@ def _redirect(log: str | None) -> None:
         os.dup2(target, 2)
         os.close(target)
     faulthandler.enable()  # a segmentation fault says where
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _settle(message: Message) -> None:
@@ -130,12 +127,6 @@ def _trial(
     if message["watch"] is not None and message["watch"] not in metrics:
         metrics[message["watch"]] = course.best  # the loss: what the kept epoch was chosen by
     return {"metrics": metrics, "pruned": course.pruned, "epochs": course.epochs}
-
-
-def drop_checkpoints(folder: Path) -> None:
-    """Delete a trial's weights: it is begun again, not resumed, and they would fill the disk."""
-    for file in (folder / "checkpoints").glob("*.ckpt*"):
-        file.unlink(missing_ok=True)
 
 
 def _fit(

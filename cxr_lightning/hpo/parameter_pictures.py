@@ -25,9 +25,9 @@ from cxr_lightning.evaluation.plots.style import (
     tidy,
 )
 from cxr_lightning.hpo.ranking import best_trials
-from cxr_lightning.hpo.space import Categorical, Space, in_order, plain
+from cxr_lightning.hpo.space import Categorical, Space, plain
 
-__all__ = ["importances_picture", "parallel_picture", "slice_picture"]
+__all__ = ["importances_picture", "parallel_picture", "slice_picture", "varied"]
 
 # Late trials, and good ones, are dark; see `_shades` for its pale end.
 _COLOURS = "viridis_r"
@@ -47,11 +47,12 @@ def importances_picture(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def _varied(trials: Sequence[FrozenTrial], space: Space) -> list[str]:
-    """Return the parameters of which several values were tried, in the space's order."""
+def varied(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Return the parameters of which several values were tried."""
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
     return [
         name
-        for name, _ in in_order(space)
+        for name in names
         if len({plain(trial.params[name]) for trial in trials if name in trial.params}) > 1
     ]
 
@@ -77,7 +78,7 @@ def _places(
 def slice_picture(trials: Sequence[FrozenTrial], space: Space) -> Figure:
     """Draw the first objective of complete trials over each parameter, late trials darker."""
     complete = best_trials(trials, space)
-    names = _varied(complete, space)
+    names = varied(complete)
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     figure = new_figure(3.3 * columns + 0.6, 2.7 * rows + 0.5)
@@ -124,7 +125,7 @@ def slice_picture(trials: Sequence[FrozenTrial], space: Space) -> Figure:
 def parallel_picture(trials: Sequence[FrozenTrial], space: Space) -> Figure:
     """Draw each complete trial as a line through its values, better ones darker."""
     complete = best_trials(trials, space)[::-1]  # the best on top
-    names = _varied(complete, space)
+    names = varied(complete)
     figure = new_figure(1.9 * (len(names) + 1) + 0.6, 4.6)
     axes = figure.subplots()
     values = np.array([trial.values[0] for trial in complete], np.float64)

@@ -28,6 +28,7 @@ from cxr_lightning.hpo.parameter_pictures import (
 )
 from cxr_lightning.hpo.ranking import best_trials, pareto_front
 from cxr_lightning.hpo.space import Space
+from cxr_lightning.hpo.trials import BASELINE
 
 __all__ = ["draw"]
 
@@ -88,7 +89,7 @@ def _history(trials: Sequence[FrozenTrial], space: Space) -> Figure:
     best = (np.maximum if _higher(space) else np.minimum).accumulate(values)
     # The best is known from its trial on: a step, not a slope.
     axes.step(numbers, best, where="post", color=VERMILION, linewidth=1.4, label="best so far")
-    baseline = next((trial for trial in complete if trial.user_attrs.get("baseline")), None)
+    baseline = next((trial for trial in complete if trial.user_attrs.get(BASELINE)), None)
     if baseline is not None:
         axes.axhline(
             baseline.values[0], color=GREY, linestyle="--", linewidth=1, label="where it started"

@@ -10,6 +10,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from cxr_lightning.hpo.space import Space
+from cxr_lightning.hpo.trials import LAST_WORDS, REASON
 
 __all__ = ["best_trials", "leaderboard", "pareto_front", "state_name"]
 
@@ -70,9 +71,8 @@ def leaderboard(trials: Sequence[FrozenTrial], space: Space) -> pd.DataFrame:
     """Return a row per trial: complete ones best first, then the others by number.
 
     Columns: `rank` (NaN unless complete), `trial`, `state`, the objectives (of a pruned trial: its
-    last epoch's; NaN where there is none), `epochs`, `seconds`,
-    the parameters (NaN where a trial does not have one), and `note`, the first of its last words
-    or why it was pruned.
+    last epoch's; NaN where there is none), `epochs`, `seconds`, the parameters (NaN where a trial
+    does not have one), and `note`, the first of its last words or why it was pruned.
     """
     best = best_trials(trials, space)
     ranked = {trial.number: rank for rank, trial in enumerate(best, start=1)}
@@ -80,7 +80,7 @@ def leaderboard(trials: Sequence[FrozenTrial], space: Space) -> pd.DataFrame:
     rows = []
     for trial in [*best, *sorted(rest, key=lambda one: one.number)]:
         values = trial.values or [math.nan] * len(space.metrics)
-        note = str(trial.user_attrs.get("last_words") or trial.user_attrs.get("reason") or "")
+        note = str(trial.user_attrs.get(LAST_WORDS) or trial.user_attrs.get(REASON) or "")
         row: dict[str, Any] = {
             "rank": ranked.get(trial.number, math.nan),
             "trial": trial.number,

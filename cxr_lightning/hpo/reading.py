@@ -27,7 +27,7 @@ from cxr_lightning.hpo.space import (
     plain,
 )
 
-__all__ = ["DEFAULT", "Reading", "problems_message", "read_space"]
+__all__ = ["Reading", "problems_message", "read_space"]
 
 DEFAULT = "default"
 _KINDS: dict[str, type[Section]] = {
@@ -44,16 +44,8 @@ _NOT_VARIED = {
     **{
         f"data.{field}": "trials on other images cannot be compared"
         for field in (
-            "name",
-            "root",
-            "labels",
-            "views",
-            "split",
-            "split_seed",
-            "val_fraction",
-            "test_fraction",
-            "max_patients",
-            "on_bad_image",
+            *("name", "root", "labels", "views", "split", "split_seed", "val_fraction"),
+            *("test_fraction", "max_patients", "on_bad_image"),
         )
     },
     "data.cache_dir": "where images are kept changes no result",
@@ -296,7 +288,8 @@ def _objective_problems(space: Space) -> list[str]:
         elif space.pruned_by not in EPOCH_METRICS:
             problems.append(
                 f"pruner.name={space.pruner.name}: {space.pruned_by} is not measured every epoch, "
-                f"as {', '.join(EPOCH_METRICS)} are; use pruner.name=none or another objective"
+                f"as {', '.join(EPOCH_METRICS)} are.{nearest(space.pruned_by, EPOCH_METRICS)} Use "
+                "pruner.name=none or another objective"
             )
     if space.sampler.name == "cmaes" and len(space.metrics) > 1:
         problems.append("sampler.name=cmaes: one objective only; use tpe")

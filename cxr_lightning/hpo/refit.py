@@ -13,21 +13,21 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
-from cxr_lightning.errors import ConfigError, UserError
+from cxr_lightning.errors import UserError
 from cxr_lightning.hpo.check import Composer
 from cxr_lightning.hpo.client import Job, ServerClient
 from cxr_lightning.hpo.identity import IDENTITY
 from cxr_lightning.hpo.last_words import last_words
 from cxr_lightning.hpo.parent import ParentRun
+from cxr_lightning.hpo.places import refit_place
 from cxr_lightning.hpo.ranking import best_trials
 from cxr_lightning.hpo.slots import Slot
 from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.summary import full_config
 from cxr_lightning.runs import RunFolder, configuration_hash
 
-__all__ = ["refit_best", "refit_place"]
+__all__ = ["refit_best"]
 
 BUNDLE = "bundle.safetensors"
 _METRICS = ("test/auroc_macro", "test/average_precision_macro")
@@ -82,7 +82,7 @@ def refit_best(
         return [words, ""]
     fingerprint = study.study.user_attrs.get(IDENTITY, {}).get("data fingerprint", "")
     refits = [
-        _make(full_config(composer, trial), trial.number, seed, folder, fingerprint)
+        _make(full_config(composer, trial), trial.number, seed, study.name, folder, fingerprint)
         for trial in best
         for seed in range(1, seeds + 1)
     ]
@@ -100,38 +100,18 @@ def refit_best(
     (folder / "ensemble.txt").write_text("\n".join(table["bundle"]) + "\n", encoding="utf-8")
     for name in ("refits.csv", "ensemble.txt"):
         parent.run.log_artifact(folder / name)
-    return _told(table, seeds, console, folder)
+    return _told(table, seeds, refits[0].config.data.name, console, folder)
 
 
-def _make(config: Config, trial: int, seed: int, folder: Path, fingerprint: str) -> _Refit:
+def _make(
+    config: Config, trial: int, seed: int, study: str, folder: Path, fingerprint: str
+) -> _Refit:
     config = config.model_copy(update={"seed": (config.seed + seed) % 2**32, "resume": "auto"})
     name = f"refit-{trial:04d}-seed{seed}"
     place = refit_place(folder, name, configuration_hash(config), fingerprint)
-    tags = config.run.tags | {"refit_of_trial": str(trial)}
+    tags = config.run.tags | {"sweep": study, "refit_of_trial": str(trial)}
     run = config.run.model_copy(update={"dir": place, "tags": tags})
     return _Refit(trial, seed, config.model_copy(update={"run": run}), place)
-
-
-def refit_place(folder: Path, name: str, configuration: str, fingerprint: str) -> Path:
-    """Return where a refit is kept: one that is there is its own only if it is the same run.
-
-    A study of the same name may have begun anew, with other values in its trial 0 or other images:
-    the numbers of the old one are not to be told as the new one's.
-    """
-    number = 1
-    while True:
-        place = folder / (name if number == 1 else f"{name}_{number}")
-        if not place.exists() or not any(place.iterdir()):
-            return place
-        try:
-            state = RunFolder(place).state()
-        except ConfigError:
-            pass  # something else
-        else:
-            same_data = state.fingerprint in ("", fingerprint) or not fingerprint
-            if state.configuration == configuration and same_data:
-                return place
-        number += 1
 
 
 def _train(
@@ -148,16 +128,7 @@ def _train(
         while waiting and free:
             one, slot = waiting.pop(0), free.pop(0)
             log = folder / "logs" / f"{one.folder.name}.log"
-            job = client.run(
-                {
-                    "kind": "fit",
-                    "config": config_to_yaml(one.config),
-                    "parent": parent.run_id,
-                    "threads": slot.threads,
-                    "environment": slot.environment,
-                    "log": str(log),
-                }
-            )
+            job = client.run(slot.job("fit", one.config, parent.run_id, log))
             running[job.number] = one, slot, job, log
             console.print(Text(f"refit of {one.name} begins"))
         for job, message in client.events(1.0):
@@ -174,7 +145,7 @@ def _train(
             console.print(Text(f"refit of {one.name}: {_METRICS[0]} {shown}"))
 
 
-def _told(table: pd.DataFrame, seeds: int, console: Console, folder: Path) -> list[str]:
+def _told(table: pd.DataFrame, seeds: int, data: str, console: Console, folder: Path) -> list[str]:
     lines = [
         f"Trained again with the whole budget and {seeds} other seed(s), on the **test set** "
         "(mean ± standard deviation over seeds):",
@@ -190,7 +161,7 @@ def _told(table: pd.DataFrame, seeds: int, console: Console, folder: Path) -> li
         Text(
             f"their bundles, for an ensemble: {folder / 'ensemble.txt'}\n"
             f"  python -m cxr_lightning.evaluate bundle=$(paste -sd, {folder / 'ensemble.txt'}) "
-            "data=NAME"
+            f"data={data}"
         ),
         soft_wrap=True,
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,21 +120,25 @@ def _run(
 ) -> int:
     space, options = sweep.reading.space, sweep.options
     kept = identity(sweep.reading, sweep.base, sweep.facts["fingerprint"])
-    _, continued = open_study(storage, sweep.name, sweep.reading, kept)
+    continued = open_study(storage, sweep.name, sweep.reading, kept)
     epochs = sweep.composer.trial([]).trainer.max_epochs
     study = SweepStudy(storage, sweep.name, space, sweep.total, epochs)
-    if space.sampler.name != "grid":
-        study.begin_with(baseline(sweep.composer))
     tags = {
         "sweep": sweep.name,
         "space": sweep.reading.name,
         "data": sweep.base.data.name,
         "fingerprint": sweep.facts["fingerprint"],
     }
-    with (
-        _closing(study),
-        open_parent(storage, sweep.name, sweep.base.run, sweep.folder, tags) as parent,
-    ):
+    with ExitStack() as stack:
+        stack.callback(study.close)
+        try:
+            run = open_parent(storage, sweep.name, sweep.base.run, sweep.folder, tags)
+        except ConfigError:
+            study.discard_if_empty()
+            raise
+        parent = stack.enter_context(run)
+        if space.sampler.name != "grid":
+            study.begin_with(baseline(sweep.composer))
         write_space(parent, space, sweep.base, sweep.folder)
         done = len(study.finished())
         again = f"continues with {done} trial(s) done" if continued else "begins"
@@ -172,14 +175,6 @@ def _run(
             )  # fmt: skip
         _farewell(sweep, study, parent, console)
     return 0
-
-
-@contextmanager
-def _closing(study: SweepStudy) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        study.close()
 
 
 def _study_name(options: SweepOptions, reading: Reading, base: Config) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +24,7 @@ from cxr_lightning.hpo.space import (
     plain,
 )
 
-__all__ = ["build_pruner", "build_sampler", "grid_points", "grid_values"]
+__all__ = ["build_pruner", "build_sampler", "grid_points", "grid_values", "point_key"]
 
 
 def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
@@ -35,48 +34,44 @@ def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
     for a process, a second start would draw the values of the first again.
     """
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match config.name:
-            case "tpe":
-                return optuna.samplers.TPESampler(
-                    n_startup_trials=config.startup_trials,
-                    multivariate=True,
-                    group=True,  # conditions: each group of parameters that occur together
-                    constant_liar=True,  # several workers: not the same place twice
-                    seed=seed,
-                )
-            case "gp":
-                return optuna.samplers.GPSampler(
-                    n_startup_trials=config.startup_trials,
-                    seed=seed,
-                    warn_independent_sampling=False,
-                )
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(
-                    n_startup_trials=max(1, config.startup_trials),
-                    seed=seed,
-                    warn_independent_sampling=False,
-                )
-            case "qmc":
-                return optuna.samplers.QMCSampler(
-                    # One sequence for all trials, which the storage counts.
-                    seed=config.seed,
-                    independent_sampler=optuna.samplers.RandomSampler(seed),
-                    warn_asynchronous_seeding=False,
-                    warn_independent_sampling=False,
-                )
-            case "random" | "grid":  # a grid's values are given to the trial
-                return optuna.samplers.RandomSampler(seed)
+    match config.name:
+        case "tpe":
+            return optuna.samplers.TPESampler(
+                n_startup_trials=config.startup_trials,
+                multivariate=True,
+                group=True,  # conditions: each group of parameters that occur together
+                constant_liar=True,  # several workers: not the same place twice
+                seed=seed,
+            )
+        case "gp":
+            return optuna.samplers.GPSampler(
+                n_startup_trials=config.startup_trials,
+                seed=seed,
+                warn_independent_sampling=False,
+            )
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(
+                n_startup_trials=max(1, config.startup_trials),
+                seed=seed,
+                warn_independent_sampling=False,
+            )
+        case "qmc":
+            return optuna.samplers.QMCSampler(
+                # One sequence for all trials, which the storage counts.
+                seed=config.seed,
+                independent_sampler=optuna.samplers.RandomSampler(seed),
+                warn_asynchronous_seeding=False,
+                warn_independent_sampling=False,
+            )
+        case "random" | "grid":  # a grid's values are given to the trial
+            return optuna.samplers.RandomSampler(seed)
 
 
 def build_pruner(config: PrunerConfig, epochs: int) -> BasePruner:
     """Return the pruner of trials of at most `epochs` epochs, counted from 1."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        pruner = _plain_pruner(config, epochs)
-        if config.patience is not None:
-            pruner = optuna.pruners.PatientPruner(pruner, config.patience)
+    pruner = _plain_pruner(config, epochs)
+    if config.patience is not None:
+        pruner = optuna.pruners.PatientPruner(pruner, config.patience)
     return pruner or optuna.pruners.NopPruner()
 
 
@@ -125,11 +120,12 @@ def grid_points(space: Space) -> Iterator[dict[str, Any]]:
         for (name, spec), value in zip(parameters, values, strict=True):
             if is_active(spec, point, space.given):
                 point[name] = value
-        key = _key(point)
+        key = point_key(point)
         if key not in seen:
             seen.add(key)
             yield point
 
 
-def _key(point: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, plain(value)) for name, value in point.items())
+def point_key(point: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what tells a point from others, whatever the order and type of its values."""
+    return tuple(sorted((name, plain(value)) for name, value in point.items()))

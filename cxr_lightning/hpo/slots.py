@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from cxr_lightning.config.schema import TrainerConfig
+from cxr_lightning.config.compose import config_to_yaml
+from cxr_lightning.config.schema import Config, TrainerConfig
 from cxr_lightning.errors import ConfigError
+from cxr_lightning.hpo.channel import Message
 
 __all__ = ["Slot", "make_slots"]
 
@@ -28,6 +31,17 @@ class Slot:
     number: int
     threads: int
     environment: dict[str, str] = field(default_factory=dict)
+
+    def job(self, kind: str, config: Config, parent: str | None, log: Path) -> Message:
+        """Return what the server is told to run something here: a `trial`, or a whole `fit`."""
+        return {
+            "kind": kind,
+            "config": config_to_yaml(config),
+            "parent": parent,
+            "threads": self.threads,
+            "environment": self.environment,
+            "log": str(log),
+        }
 
 
 def make_slots(workers: int, trainer: TrainerConfig, *, gpus: int, cpus: int) -> list[Slot]:

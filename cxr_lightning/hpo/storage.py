@@ -26,9 +26,8 @@ from cxr_lightning.hpo.trials import retry_lost
 from cxr_lightning.tracking.address import Address
 from cxr_lightning.tracking.reach import check_database, one_line
 
-__all__ = ["DEFAULT_STORAGE", "GRACE_SECONDS", "HEARTBEAT_SECONDS", "Storage", "open_storage"]
+__all__ = ["GRACE_SECONDS", "HEARTBEAT_SECONDS", "Storage", "open_storage"]
 
-DEFAULT_STORAGE = "sqlite:///optuna.db"
 OPTION = "--storage"
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
@@ -37,6 +36,12 @@ _KINDS = ("sqlite", "postgresql", "mysql")
 _ALLOWED = """Allowed are:
   - sqlite:///optuna.db: a file in the current folder; with four slashes an absolute path
   - postgresql://USER:PASSWORD@HOST:PORT/DATABASE: for several machines (mysql likewise)"""
+
+# For the whole process: `warnings.catch_warnings` in one thread undoes that of another, and runs
+# are sent to MLflow, which uses it too, from threads. What is experimental is chosen on purpose,
+# and heartbeats are this package's own.
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Storage:
             Another process has held it for two minutes.
         """
         if self.address.kind == "sqlite":
-            with _file_lock(self.address.database, ".sweep.lock"):
+            with _file_lock(self.address.database):
                 yield
         else:
             with _database_lock(self.rdb.engine, self.address, name):
@@ -96,7 +101,7 @@ def open_storage(url: str, *, folder: Path | None = None) -> Storage:
         check_database(address)
     try:
         if address.kind == "sqlite":
-            with _file_lock(address.database, ".sweep.lock"):
+            with _file_lock(address.database):
                 _make_writable_by_several(address.database)
                 return Storage(_open(address), address)
         # Optuna's own object asks for tables as soon as it is made.
@@ -111,22 +116,21 @@ def open_storage(url: str, *, folder: Path | None = None) -> Storage:
         cause = problem.__cause__ or problem
         reason = address.redact(one_line(cause))  # type: ignore[arg-type]
         raise ConfigError(f"{OPTION} is {address.shown!r}: {reason}.") from problem
-    except RuntimeError as problem:  # a storage of another version of Optuna
+    # A folder that cannot be written or a storage of another version of Optuna.
+    except (OSError, RuntimeError) as problem:
         reason = address.redact(str(problem))
         raise ConfigError(f"{OPTION} is {address.shown!r}: {reason}") from problem
 
 
 def _open(address: Address) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return RDBStorage(
-            address.uri,
-            engine_kwargs=_engine_options(address),
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=retry_lost,
-        )
+    return RDBStorage(
+        address.uri,
+        engine_kwargs=_engine_options(address),
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        grace_period=GRACE_SECONDS,
+        heartbeat_stale_trial_callback=retry_lost,
+    )
 
 
 def _engine_options(address: Address) -> dict[str, object]:
@@ -145,8 +149,8 @@ def _make_writable_by_several(database: Path) -> None:
 
 
 @contextmanager
-def _file_lock(database: Path, suffix: str) -> Iterator[None]:
-    file = database.with_name(database.name + suffix)
+def _file_lock(database: Path) -> Iterator[None]:
+    file = database.with_name(f"{database.name}.sweep.lock")
     try:
         with FileLock(file, timeout=_WAIT_SECONDS):
             yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,15 +15,24 @@ from sqlalchemy.exc import OperationalError
 
 from cxr_lightning.errors import UserError
 from cxr_lightning.hpo.heartbeat import Heartbeat
-from cxr_lightning.hpo.samplers import build_pruner, build_sampler, grid_points
-from cxr_lightning.hpo.space import Space, plain
+from cxr_lightning.hpo.samplers import build_pruner, build_sampler, grid_points, point_key
+from cxr_lightning.hpo.space import Space
 from cxr_lightning.hpo.storage import Storage
-from cxr_lightning.hpo.trials import OWNER, counted, is_alive, owner, requeue, retry_lost
+from cxr_lightning.hpo.trials import (
+    BASELINE,
+    LAST_WORDS,
+    OWNER,
+    REASON,
+    counted,
+    is_alive,
+    owner,
+    requeue,
+    retry_lost,
+)
 from cxr_lightning.tracking.reach import one_line
 
-__all__ = ["LAST_WORDS", "REASON", "SweepStudy", "patiently"]
+__all__ = ["SweepStudy", "patiently"]
 
-LAST_WORDS, REASON = "last_words", "reason"
 _PATIENCE_SECONDS = 120.0
 Result = TypeVar("Result")
 
@@ -85,7 +93,7 @@ class SweepStudy:
         return patiently(self._claim)
 
     def _claim(self) -> optuna.Trial | None:
-        with self.storage.locked(self.name), _no_warnings():
+        with self.storage.locked(self.name):
             self._recover()
             every = self.study.get_trials(deepcopy=False)
             begun = [one for one in counted(every) if one.state != TrialState.WAITING]
@@ -111,11 +119,17 @@ class SweepStudy:
         """Let the first trial be a point of the space, unless there are trials already."""
         with self.storage.locked(self.name):
             if point and not self.study.get_trials(deepcopy=False):
-                self.study.enqueue_trial(point, user_attrs={"baseline": True})
+                self.study.enqueue_trial(point, user_attrs={BASELINE: True})
+
+    def discard_if_empty(self) -> None:
+        """Delete the study where no trial has ever begun or been queued."""
+        with self.storage.locked(self.name):
+            if not self.study.get_trials(deepcopy=False):
+                self.storage.rdb.delete_study(self._id)
 
     def _next_point(self, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
-        done = {_key(one.params or one.system_attrs.get("fixed_params", {})) for one in trials}
-        return next((one for one in grid_points(self.space) if _key(one) not in done), None)
+        done = {point_key(one.params or one.system_attrs.get("fixed_params", {})) for one in trials}
+        return next((one for one in grid_points(self.space) if point_key(one) not in done), None)
 
     def _storage_id(self, number: int) -> int:
         return self.storage.rdb.get_trial_id_from_study_id_trial_number(self._id, number)
@@ -126,7 +140,7 @@ class SweepStudy:
         """Fail the trials whose process was lost, queue their values again, and return them."""
 
         def locked() -> list[FrozenTrial]:
-            with self.storage.locked(self.name), _no_warnings():
+            with self.storage.locked(self.name):
                 return self._recover()
 
         return patiently(locked)
@@ -164,14 +178,11 @@ class SweepStudy:
         A value that is not finite is kept as it is, and never the reason to prune by itself: what
         was good before it still counts.
         """
-        if len(self.space.metrics) > 1:
-            return False  # Optuna keeps curves of one objective only
         try:
             trial.report(value, epoch)
             if self.space.pruned_by is None or not math.isfinite(value):
                 return False
-            with _no_warnings():
-                return bool(trial.should_prune())
+            return bool(trial.should_prune())
         except UpdateFinishedTrialError:
             return True  # it was taken for lost, and runs elsewhere by now
         except StorageInternalError:
@@ -183,17 +194,21 @@ class SweepStudy:
             with _gone_is_fine():
                 patiently(lambda key=key, value=value: trial.set_user_attr(key, value))  # type: ignore[misc]
 
-    def complete(self, trial: optuna.Trial, values: Sequence[float]) -> None:
-        """Record the objectives; one that is not a number makes the trial a failed one."""
-        undefined = [
-            name
-            for name, value in zip(self.space.metrics, values, strict=True)
-            if math.isnan(value)
-        ]
-        if undefined:
-            self.fail(trial, f"{', '.join(undefined)}: undefined (NaN)")
-            return
+    def complete(self, trial: optuna.Trial, values: Sequence[float]) -> str:
+        """Record the objectives; one that is undefined makes the trial a failed one.
+
+        Returns
+        -------
+        str
+            Why it failed; empty: it is complete.
+        """
+        named = zip(self.space.metrics, values, strict=True)
+        if undefined := [name for name, value in named if math.isnan(value)]:
+            words = f"{', '.join(undefined)}: undefined (NaN)"
+            self.fail(trial, words)
+            return words
         self._tell(trial, values=list(values))
+        return ""
 
     def prune(self, trial: optuna.Trial, reason: str) -> None:
         """Record that the trial was stopped early; its curve is kept."""
@@ -220,7 +235,7 @@ class SweepStudy:
 
     def _tell(self, trial: optuna.Trial, **outcome: Any) -> None:
         def tell() -> None:
-            with _no_warnings(), _gone_is_fine():
+            with _gone_is_fine():
                 self.study.tell(trial, **outcome, skip_if_finished=True)
 
         patiently(tell)
@@ -270,15 +285,3 @@ def _gone_is_fine() -> Iterator[None]:
         yield
     except UpdateFinishedTrialError:
         return
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Optuna warns of what is experimental, and that heartbeats belong to its own loop."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _key(point: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((name, plain(value)) for name, value in point.items()))

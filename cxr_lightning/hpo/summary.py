@@ -20,11 +20,11 @@ from cxr_lightning.hpo.progress import describe_values, duration
 from cxr_lightning.hpo.ranking import best_trials, leaderboard
 from cxr_lightning.hpo.space import Space
 from cxr_lightning.hpo.study import SweepStudy
+from cxr_lightning.hpo.trials import BASELINE
 from cxr_lightning.terminal import SYNTHETIC
 
-__all__ = ["BASELINE", "full_config", "write_space", "write_summary"]
+__all__ = ["full_config", "write_space", "write_summary"]
 
-BASELINE = "baseline"
 _SHOWN = 8
 
 
@@ -119,7 +119,9 @@ def _description(
             for name, value in zip(space.metrics, best[0].values, strict=True)
         )
         front = "First of the Pareto front" if len(space.metrics) > 1 else "Best"
-        lines.append(f"{front}: {values}, trial {best[0].number}: `{_words(best[0])}`")
+        lines.append(
+            f"{front}: {values}, trial {best[0].number}: `{describe_values(best[0].params)}`"
+        )
         lines += _against_baseline(best, space)
     lines += ["", _counts(study, table, facts), ""]
     lines += [SYNTHETIC, ""] if facts.get("synthetic") else []
@@ -141,10 +143,6 @@ def _description(
         "(`python -m cxr_lightning.fit --config best.yaml`), figures/sweep.html."
     )
     return "\n".join(lines)
-
-
-def _words(trial: FrozenTrial) -> str:
-    return describe_values(trial.params)
 
 
 def _against_baseline(best: Sequence[FrozenTrial], space: Space) -> list[str]:

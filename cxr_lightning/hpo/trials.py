@@ -8,28 +8,41 @@ back into the queue with its values: the new trial counts in place of the old on
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["OWNER", "counted", "is_alive", "owner", "requeue", "retry_lost", "superseded"]
+__all__ = [
+    "BASELINE",
+    "LAST_WORDS",
+    "OWNER",
+    "REASON",
+    "RETRIES",
+    "counted",
+    "is_alive",
+    "owner",
+    "requeue",
+    "retry_lost",
+]
 
 OWNER = "cxr_lightning:owner"
+"""Attribute: the process that runs a trial."""
+
+BASELINE, LAST_WORDS, REASON = "baseline", "last_words", "reason"
+"""Attributes: it is what the sweep started from; why it failed; why it was pruned."""
+
 RETRIES = 3
+"""How often a trial that loses its process is begun again: it may be what kills it."""
+
 _FIRST, _HISTORY = "failed_trial", "retry_history"
-
-
-def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
-    """Return the numbers of trials in whose place another one was put into the queue."""
-    return {number for trial in trials for number in trial.system_attrs.get(_HISTORY, ())}
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials that count towards `--trials`, by number."""
-    replaced = superseded(trials)
+    replaced = {number for trial in trials for number in trial.system_attrs.get(_HISTORY, ())}
     return [trial for trial in trials if trial.number not in replaced]
 
 
@@ -54,6 +67,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial, *, limit: int | None = None
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
+            user_attrs={key: one for key, one in trial.user_attrs.items() if key == BASELINE},
             system_attrs={**kept, _FIRST: first, _HISTORY: history},
         )
     )
@@ -61,7 +75,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial, *, limit: int | None = None
 
 
 def retry_lost(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Put a trial whose process was lost back into the queue; it may be what kills it."""
+    """Put a trial whose process was lost back into the queue."""
     requeue(study, trial, limit=RETRIES)
 
 

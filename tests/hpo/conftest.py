@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.options import SweepOptions
+from cxr_lightning.hpo.storage import open_storage
 from tests.integration.conftest import SMALL
 
 SPACE = """
@@ -21,6 +23,14 @@ parameters:
   loss: {type: categorical, choices: [bce, weighted_bce, focal]}
   loss.gamma: {type: float, low: 0.5, high: 3.0, when: {loss: focal}}
 """
+
+
+def trials_of(url: str, name: str) -> list[FrozenTrial]:
+    """Return every trial of a study, also those that do not count."""
+    storage = open_storage(url)
+    found = storage.rdb.get_all_trials(storage.rdb.get_study_id_from_name(name))
+    storage.close()
+    return found
 
 
 @pytest.fixture(scope="session")

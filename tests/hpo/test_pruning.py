@@ -17,8 +17,8 @@ from cxr_lightning.config.compose import compose, config_to_yaml
 from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.run import run_sweep
-from cxr_lightning.hpo.storage import open_storage
 from cxr_lightning.runs import RunFolder
+from tests.hpo.conftest import trials_of
 
 # The first leaves the numbers that there are: each step makes its weights eight times as large. The
 # second learns, and the third stands still.
@@ -33,13 +33,6 @@ parameters:
 """
 
 
-def trials_of(folder: Path, name: str) -> list[FrozenTrial]:
-    storage = open_storage("sqlite:///optuna.db", folder=folder)
-    found = storage.rdb.get_all_trials(storage.rdb.get_study_id_from_name(name))
-    storage.close()
-    return found
-
-
 def history(folder: Path, column: str) -> list[float]:
     """Return a column of the run's own record, one number an epoch."""
     with (folder / "history.csv").open() as stream:
@@ -52,7 +45,7 @@ def test_trials_that_lead_nowhere_are_stopped(
     """Each way to end has its own state and says why; what was measured until then is kept."""
     small = options("sweep=ladder", files={"sweep_ladder": LADDER}, study="ladder", workers=1)
     assert run_sweep(small, client) == 0
-    wild, good, still = trials_of(tmp_path, "ladder")
+    wild, good, still = trials_of("sqlite:///optuna.db", "ladder")
     assert good.state == TrialState.COMPLETE
     assert len(good.intermediate_values) == 8
     # Worse than the median in the second epoch, the first that may be judged.

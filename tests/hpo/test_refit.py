@@ -15,11 +15,9 @@ import pytest
 from rich.console import Console
 
 from cxr_lightning.hpo.check import Composer
-from cxr_lightning.hpo.client import ServerClient
-from cxr_lightning.hpo.options import SweepOptions
+from cxr_lightning.hpo.places import refit_place
 from cxr_lightning.hpo.reading import read_space
-from cxr_lightning.hpo.refit import refit_best, refit_place
-from cxr_lightning.hpo.run import run_sweep
+from cxr_lightning.hpo.refit import refit_best
 from cxr_lightning.hpo.storage import open_storage
 from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.runs import RunState, configuration_hash
@@ -134,14 +132,3 @@ def test_a_refit_of_another_configuration_or_other_data_is_not_taken(tmp_path: P
     assert refit_place(tmp_path, name, "b", "x") == other
     assert refit_place(tmp_path, name, "a", "x") == tmp_path / name
     assert refit_place(tmp_path, name, "c", "x") == tmp_path / f"{name}_3"
-
-
-def test_refits_are_made_once(
-    client: ServerClient,
-    options: Callable[..., SweepOptions],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    again = options("trainer.max_epochs=1", study="twice", trials=1, refit_best=1, refit_seeds=1)
-    for begun in (True, False):
-        assert run_sweep(again, client) == 0
-        assert ("refit of trial 0, seed 1 begins" in capsys.readouterr().out) == begun

@@ -12,6 +12,7 @@ import pytest
 
 from cxr_lightning.config.compose import compose, config_to_yaml
 from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.hpo.channel import Channel
 from cxr_lightning.hpo.client import Job, ServerClient
 from cxr_lightning.hpo.last_words import last_words
 
@@ -101,6 +102,17 @@ def test_latency_is_measured_where_it_is_asked_for(
     job = finish(client, client.run(trial(words, tmp_path / "trial", latency=True)))
     assert job.result is not None
     assert 0 < job.result["done"]["metrics"]["latency_ms"] < 1000
+
+
+def test_what_was_sent_is_heard_though_answers_were_not_read() -> None:
+    """The system tells of unread messages first, and a result would be taken for lost."""
+    here, there = Channel.pair()
+    here.send({"prune": False})
+    there.send({"done": 1})
+    there.close()
+    assert here.receive() == {"done": 1}
+    assert here.receive() is None
+    here.close()
 
 
 class TestBadEnds:

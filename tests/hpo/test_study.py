@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import optuna
@@ -20,8 +22,8 @@ from cxr_lightning.hpo.identity import differences
 from cxr_lightning.hpo.samplers import build_sampler
 from cxr_lightning.hpo.space import PrunerConfig, SamplerConfig, Space
 from cxr_lightning.hpo.storage import open_storage
-from cxr_lightning.hpo.study import LAST_WORDS, SweepStudy
-from cxr_lightning.hpo.trials import OWNER, RETRIES, counted, is_alive, owner
+from cxr_lightning.hpo.study import SweepStudy, patiently
+from cxr_lightning.hpo.trials import BASELINE, LAST_WORDS, OWNER, RETRIES, counted, is_alive, owner
 
 PARAMETERS = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
 
@@ -51,11 +53,15 @@ def states(study: SweepStudy) -> Counter[str]:
     return Counter(trial.state.name for trial in study.trials())
 
 
-def work(url: str, total: int, seed: int) -> None:
-    """Take trials until there are none, as a sweep does, without training anything."""
+def work(url: str, total: int, seed: int, gate: Event | None = None) -> None:
+    """Take trials until there are none, as a sweep does, without training anything.
+
+    The second half of them wait for the gate, where there is one.
+    """
     study = open_study(url, total)
     while (trial := study.claim()) is not None:
-        value = trial.suggest_float("x", 0.0, 1.0)
+        value = patiently(partial(trial.suggest_float, "x", 0.0, 1.0))
+        assert gate is None or trial.number < total // 2 or gate.wait(60)
         for epoch in range(1, 4):
             study.report(trial, value / epoch, epoch)
         study.note(trial, {"metrics": {"value": value}})
@@ -207,6 +213,7 @@ def test_a_trial_that_was_taken_for_lost_ends_quietly(url: str) -> None:
 
 def test_what_was_stopped_waits_in_its_place(url: str) -> None:
     study = open_study(url, 1)
+    study.begin_with({"x": 0.25})
     trial = study.claim()
     assert trial is not None
     value = trial.suggest_float("x", 0.0, 1.0)
@@ -214,10 +221,26 @@ def test_what_was_stopped_waits_in_its_place(url: str) -> None:
     assert states(study) == {"WAITING": 1}
     again = study.claim()
     assert again is not None
-    assert again.suggest_float("x", 0.0, 1.0) == value
+    assert again.suggest_float("x", 0.0, 1.0) == value == 0.25
     study.complete(again, [1.0])
     assert study.claim() is None
+    assert [one.user_attrs.get(BASELINE) for one in study.trials()] == [True]
     study.close()
+
+
+def test_only_an_empty_study_is_discarded(url: str) -> None:
+    study = open_study(url, 1)
+    study.begin_with({"x": 0.25})
+    study.discard_if_empty()
+    assert states(study) == {"WAITING": 1}
+    study.close()
+    storage = open_storage(url)
+    optuna.create_study(storage=storage.rdb, study_name="empty")
+    empty = SweepStudy(storage, "empty", make_space(), 1, 10)
+    empty.discard_if_empty()
+    empty.close()
+    assert [one.study_name for one in storage.rdb.get_all_studies()] == ["study"]
+    storage.close()
 
 
 class TestUndefined:
@@ -346,6 +369,12 @@ def test_addresses(url: str, said: str) -> None:
     assert said in str(caught.value)
     assert "--storage" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "optuna.db.sweep.lock").mkdir()  # also root cannot open it
+    with pytest.raises(ConfigError, match=r"--storage is .*Is a directory"):
+        open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,21 +29,13 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.run import run_sweep
-from cxr_lightning.hpo.storage import open_storage
-from cxr_lightning.hpo.study import LAST_WORDS
-from cxr_lightning.hpo.trials import counted
+from cxr_lightning.hpo.trials import LAST_WORDS, counted
 from cxr_lightning.sweep import main
+from tests.hpo.conftest import trials_of
 
 Options = Callable[..., SweepOptions]
+DATABASE = "sqlite:///optuna.db"  # in the folder of the test
 LONG = "sweep.budget={trainer.max_epochs: 400}"
-
-
-def trials_of(folder: Path, name: str) -> list[FrozenTrial]:
-    storage = open_storage("sqlite:///optuna.db", folder=folder)
-    number = storage.rdb.get_study_id_from_name(name)
-    found = storage.rdb.get_all_trials(number)
-    storage.close()
-    return found
 
 
 def runs_of(store: str, study: str) -> tuple[Run, list[Run]]:
@@ -94,17 +91,28 @@ def test_a_sweep_and_what_it_leaves(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Four workers on two SQLite files; then more trials, and the best trained again."""
-    assert run_sweep(options(study="first", trials=6, workers=4), client) == 0
+    """Four workers on two SQLite files, and the best trained again; then once more."""
+    budget = "sweep.budget={trainer.max_epochs: 6}"
+    small = options(budget, study="first", trials=8, workers=4, refit_best=1, refit_seeds=1)
+    assert run_sweep(small, client) == 0
     said = capsys.readouterr().out
     assert "study first in sqlite:////" in said
-    assert "6/6 trials: 6 complete" in said
+    assert "8/8 trials: 8 complete" in said
     table = pd.read_csv("runs/first/leaderboard.csv")
-    assert len(table) == 6
-    assert list(table["rank"]) == [1, 2, 3, 4, 5, 6]
+    assert list(table["rank"]) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert table["val/auroc_macro"].is_monotonic_decreasing
+    trials = trials_of(DATABASE, "first")
+    assert [one.state for one in trials] == [TrialState.COMPLETE] * 8
+    assert most_at_once(trials) == 4
+    for trial in trials:
+        nothing_is_lost(trial, sweep_store)
+    for log in Path("runs/first/logs").iterdir():
+        assert "locked" not in log.read_text()
     parent, runs = runs_of(sweep_store, "first")
-    assert len(runs) == 6
+    refit, *runs = sorted(runs, key=lambda run: "trial" in run.data.tags)
+    assert refit.data.tags["refit_of_trial"] == str(table["trial"][0])
+    assert "test/auroc_macro" in refit.data.metrics
+    assert len(runs) == 8
     for run in runs:
         assert run.info.status == "FINISHED"
         assert run.data.tags["trial.state"] == "complete"
@@ -112,19 +120,20 @@ def test_a_sweep_and_what_it_leaves(
         assert "optim.lr" in run.data.params
         assert "val/auroc_macro" in run.data.metrics
         assert not any(name.startswith("test/") for name in run.data.metrics)
-    # The same line again, to a higher total, and the best is trained again.
-    more = options(study="first", trials=7, workers=2, refit_best=1, refit_seeds=2)
-    assert run_sweep(more, client) == 0
+    # The same line again: only the second seed is missing.
+    assert run_sweep(replace(small, refit_seeds=2), client) == 0
     said = capsys.readouterr().out
-    assert "continues with 6 trial(s) done; to hold 7" in said
-    assert [one.state for one in trials_of(tmp_path, "first")] == [TrialState.COMPLETE] * 7
-    again, runs = runs_of(sweep_store, "first")
+    assert "continues with 8 trial(s) done; to hold 8" in said
+    assert "seed 1 begins" not in said
+    assert "seed 2 begins" in said
+    assert len(trials_of(DATABASE, "first")) == 8
+    again, _ = runs_of(sweep_store, "first")
     assert again.info.run_id == parent.info.run_id
     assert again.info.status == "FINISHED"
     note = again.data.tags["mlflow.note.content"]
     assert "Best: val/auroc_macro **" in note
     assert "The configuration it started from: val/auroc_macro" in note
-    assert "7 of 7 trials: 7 complete" in note
+    assert "8 of 8 trials: 8 complete" in note
     assert "other seed(s), on the **test set**" in note
     assert "These radiographs are synthetic" not in note  # data=nih, whatever is in the folder
     artifacts = MlflowClient(sweep_store).list_artifacts
@@ -145,7 +154,7 @@ def test_a_sweep_and_what_it_leaves(
     assert all(Path(one).is_file() for one in bundles)
     # Another space, configuration or data: another study.
     changed = "sweep.parameters={optim.lr: {type: float, low: 1.0e-4, high: 0.1}}"
-    other = options(changed, "model.pooling=max", study="first", trials=9)
+    other = options(budget, changed, "model.pooling=max", study="first", trials=9)
     with pytest.raises(ConfigError) as caught:
         run_sweep(other, client)
     text = str(caught.value)
@@ -153,7 +162,28 @@ def test_a_sweep_and_what_it_leaves(
     assert "space.parameters.optim.lr.high: 0.01 before, 0.1 now" in text
     assert "configuration.model.pooling: gem before, max now" in text
     with pytest.raises(ConfigError, match=r"data fingerprint: \w+ before, \w+ now"):
-        run_sweep(options("data.val_fraction=0.3", study="first", trials=9), client)
+        run_sweep(options(budget, "data.val_fraction=0.3", study="first", trials=9), client)
+
+
+def nothing_is_lost(trial: FrozenTrial, store: str) -> None:
+    """Hold both databases against the file that the trial itself wrote."""
+    folder = Path(trial.user_attrs["folder"])
+    with (folder / "history.csv").open() as stream:
+        epochs = list(csv.DictReader(stream))
+    assert len(epochs) == 6
+    reported = list(trial.intermediate_values.values())
+    assert reported == pytest.approx([float(row["val/auroc_macro"]) for row in epochs])
+    for name in epochs[0].keys() - {"epoch"}:
+        points = MlflowClient(store).get_metric_history(trial.user_attrs["mlflow_run_id"], name)
+        logged = [point.value for point in sorted(points, key=lambda point: point.step)]
+        assert logged == pytest.approx([float(row[name]) for row in epochs]), name
+    assert not list(folder.glob("*outbox*"))
+
+
+def most_at_once(trials: Sequence[FrozenTrial]) -> int:
+    begun = [(trial.datetime_start, 1) for trial in trials if trial.datetime_start]
+    ended = [(trial.datetime_complete, -1) for trial in trials if trial.datetime_complete]
+    return max(itertools.accumulate(change for _, change in sorted(begun + ended)))
 
 
 def test_a_killed_trial_fails_and_a_killed_server_costs_nothing(
@@ -181,7 +211,7 @@ def test_a_killed_trial_fails_and_a_killed_server_costs_nothing(
         )
     assert len(forked) == 1
     assert state_of(forked[0]) == "Z"  # a trial ends with the process it was forked from
-    every = trials_of(tmp_path, "kills")
+    every = trials_of(DATABASE, "kills")
     assert [one.state.name for one in every] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
     assert [one.number for one in counted(every)] == [0, 2, 3]
     assert every[2].params == every[1].params  # begun again
@@ -209,7 +239,7 @@ def test_ctrl_c_then_the_same_command(
 
     with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
         run_sweep(options(LONG, study="stops", trials=3, workers=2), client)
-    every = trials_of(tmp_path, "stops")
+    every = trials_of(DATABASE, "stops")
     assert [one.state.name for one in every] == ["FAIL", "FAIL", "WAITING", "WAITING"]
     parent, runs = runs_of(sweep_store, "stops")
     assert parent.info.status == "KILLED"
@@ -220,17 +250,27 @@ def test_ctrl_c_then_the_same_command(
 def test_the_whole_is_killed_and_continued_to_the_total(
     client: ServerClient, options: Options, sweep_store: str, tmp_path: Path
 ) -> None:
-    small = options("sweep.budget={trainer.max_epochs: 10}", study="whole", trials=3)
+    small = options("sweep.budget={trainer.max_epochs: 15}", study="whole", trials=3)
     command = [sys.executable, "-m", "cxr_lightning.sweep", "--trials", "3", "--study", "whole"]
-    folder = tmp_path / "runs" / "whole"
+
+    def tracked() -> int:
+        text = "SELECT COUNT(*) FROM trial_user_attributes WHERE key = 'mlflow_run_id'"
+        with contextlib.closing(sqlite3.connect(tmp_path / "optuna.db")) as database:
+            try:
+                return int(database.execute(text).fetchone()[0])
+            except sqlite3.OperationalError:  # no tables yet
+                return 0
+
     process = subprocess.Popen(
         [*command, "--config-dir", str(small.config_dir), *small.words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     try:
-        wait_for(lambda: (folder / "trial-0001" / "history.csv").is_file() or process.poll())
+        wait_for(lambda: tracked() == 2 or process.poll())
         assert process.poll() is None, process.communicate()[0]
+        # Its trial ends no epoch without an answer: it is still there when the kill comes.
+        process.send_signal(signal.SIGSTOP)
         (server,) = children(process.pid)
         (trial,) = children(server)
     finally:
@@ -238,10 +278,10 @@ def test_the_whole_is_killed_and_continued_to_the_total(
         process.communicate()
     for one in (server, trial):
         wait_for(lambda one=one: not Path(f"/proc/{one}").exists() or "Z" in state_of(one))  # type: ignore[misc]
-    assert [one.state.name for one in trials_of(tmp_path, "whole")] == ["COMPLETE", "RUNNING"]
+    assert [one.state.name for one in trials_of(DATABASE, "whole")] == ["COMPLETE", "RUNNING"]
     # Words about where it ran may differ; the study is the same.
     assert run_sweep(small, client) == 0
-    every = trials_of(tmp_path, "whole")
+    every = trials_of(DATABASE, "whole")
     assert [one.state.name for one in every] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert len(counted(every)) == 3
     parent, runs = runs_of(sweep_store, "whole")
@@ -274,7 +314,7 @@ def test_ten_failures_in_a_row_stop_with_their_cause(
 
     with meanwhile(kill):
         assert run_sweep(options(LONG, study="broken", trials=20), client) == 1
-    assert len(trials_of(tmp_path, "broken")) == 10
+    assert len(trials_of(DATABASE, "broken")) == 10
     said = capsys.readouterr().out
     assert "ten trials in a row failed, 10 of 10 times: killed by SIGKILL" in said
 
