@@ -26,6 +26,7 @@ __all__ = [
     "check_free",
     "check_new_folder",
     "configuration_hash",
+    "find_finished",
     "find_run",
     "new_run",
 ]
@@ -81,8 +82,7 @@ class RunFolder:
 
     @property
     def last_checkpoint(self) -> Path | None:
-        file = self.checkpoints / "last.ckpt"
-        return file if file.is_file() else None
+        return file if (file := self.checkpoints / "last.ckpt").is_file() else None
 
     def state(self) -> RunState:
         """Read the state.
@@ -268,14 +268,23 @@ def find_run(config: Config) -> RunFolder | None:
     return folder
 
 
+def find_finished(config: Config) -> RunFolder | None:
+    """Return the run that `resume=auto` asks for by name, if it has nothing left to do."""
+    chosen = _chosen_folder(config) if config.resume == "auto" else None
+    if chosen is None or not (chosen / _STATE).is_file():
+        return None
+    state = RunFolder(chosen).state()
+    done = state.status == "finished" and state.configuration == configuration_hash(config)
+    return RunFolder(chosen) if done else None
+
+
 def _resumable(file: Path, wanted: str) -> bool:
     folder = RunFolder(file.parent)
     try:
         state = folder.state()
     except ConfigError:
         return False  # not a run of ours, or one that was never begun
-    same = state.status != "finished" and state.configuration == wanted
-    return same and not folder.is_running
+    return state.status != "finished" and state.configuration == wanted and not folder.is_running
 
 
 def _chosen_folder(config: Config) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 
 from cxr_lightning.config.schema import Config, SamplingConfig
 from cxr_lightning.data.base import ChestXrayDataModule
+from cxr_lightning.data.examples import augmented_examples
 from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.evaluation.plots import augmentation_grid, save_figure
 from cxr_lightning.hardware import Placement, place
 from cxr_lightning.history import History
 from cxr_lightning.launch import (
@@ -27,7 +30,7 @@ from cxr_lightning.models.network import build_network
 from cxr_lightning.models.weights import load_weights
 from cxr_lightning.outcome import SplitPredictions, write_outcome, write_validation
 from cxr_lightning.record import Record, open_record
-from cxr_lightning.runs import RunFolder, check_free, find_run
+from cxr_lightning.runs import RunFolder, check_free, find_finished, find_run
 from cxr_lightning.task import MultiLabelTask
 from cxr_lightning.terminal import SYNTHETIC, Reporter
 from cxr_lightning.tracking.address import parse_address
@@ -76,6 +79,9 @@ def run_fit(
     reporter = Reporter(silent=not first)
     placement = place(config.trainer)
     if joined is None:
+        if done := find_finished(config):
+            reporter.say(f"resume=auto: {done.path} is finished, nothing is left to do")
+            return dict(json.loads((done.path / "metrics.json").read_text(encoding="utf-8")))
         check_config(config, placement)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -109,6 +115,8 @@ def run_fit(
         reporter.say(f"run {record.run.name} in {record.run.path}")
         record.tracker.log_dict(data.sampling(), "data/sampling.json")
         record.tracker.log_dict(task.loss.weights(data.labels.names), "data/loss_weights.json")
+        if "test" in splits and (config.augment.transforms or config.augment.horizontal_flip):
+            _show_augmentation(config, data, record)
         with other_ranks(record.run.path, placement.devices, splits):
             return _train(
                 config, data, task, placement, record.run, record, reporter, callbacks, splits
@@ -200,6 +208,8 @@ def _build_task(config: Config, data: ChestXrayDataModule, reporter: Reporter) -
         reporter.say(str(load_weights(network, config.model.weights)))
     if config.trainer.channels_last:
         network = network.to(memory_format=torch.channels_last)
+    if config.model.head.fusion == "gated" and not data.tabular.outputs:
+        reporter.say("model.head.fusion=gated: data.tabular is empty, so there is nothing to fuse")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     reporter.say(f"model {config.model.name}: {parameters:,} parameters")
     return MultiLabelTask(
@@ -211,6 +221,13 @@ def _build_task(config: Config, data: ChestXrayDataModule, reporter: Reporter) -
         trainer=config.trainer,
         seed=config.seed,
     )
+
+
+def _show_augmentation(config: Config, data: ChestXrayDataModule, record: Record) -> None:
+    """Draw what augmentation does, before an hour is spent on it."""
+    figure = augmentation_grid(*augmented_examples(data, 4, 5), policy=config.augment.name)
+    path = save_figure(figure, record.run.path / "plots" / "augmentation.png")
+    record.tracker.log_artifact(path, "plots")
 
 
 def _train(

@@ -78,7 +78,7 @@ class ChestXrayDataModule(LightningDataModule):
         super().__init__()
         self.config = config
         self.seed = seed
-        self.augmentation = Augmentation(augment, seed=seed)
+        self.augmentation = Augmentation(augment, seed=seed, size=config.image.size)
         self._cohort: Cohort | None = None
         self._cache: ImageCache | None = None
         self._resident: torch.Tensor | None = None

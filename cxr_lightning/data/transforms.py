@@ -33,20 +33,29 @@ class Augmentation:
     all transforms the same seed, which would tie their probabilities together: of two transforms
     with p=0.5 always both or none would be applied.)
 
+    Parameters
+    ----------
+    config
+        The policy.
+    seed
+        Of all that is random.
+    size
+        Side of a square image, on which each transform is tried.
+
     Raises
     ------
     ConfigError
         Unknown transforms or parameters, all at once.
     """
 
-    def __init__(self, config: AugmentConfig, *, seed: int) -> None:
+    def __init__(self, config: AugmentConfig, *, seed: int, size: int = 96) -> None:
         self.seed = seed
         problems: list[str] = []
         transforms: list[Any] = []
         if config.horizontal_flip:
             flip = TransformConfig(name="HorizontalFlip", p=config.horizontal_flip)
-            transforms.append(_build(flip, problems))
-        transforms += [_build(transform, problems) for transform in config.transforms]
+            transforms.append(_build(flip, size, problems))
+        transforms += [_build(transform, size, problems) for transform in config.transforms]
         if problems:
             raise ConfigError(f"augment: {len(problems)} problem(s)\n{bullet_list(problems)}")
         self._fused, count = fuse(transforms)
@@ -113,7 +122,7 @@ class Augmentation:
         return np.asarray(augmented[..., 0])
 
 
-def _build(config: TransformConfig, problems: list[str]) -> Any:
+def _build(config: TransformConfig, size: int, problems: list[str]) -> Any:
     import albumentations
 
     base = albumentations.ImageOnlyTransform, albumentations.DualTransform
@@ -132,14 +141,14 @@ def _build(config: TransformConfig, problems: list[str]) -> Any:
         warnings.simplefilter("error")
         try:
             options = config.model_extra or {}
-            _try(known[config.name](p=1.0, **options))
+            _try(known[config.name](p=1.0, **options), size)
             return known[config.name](p=config.p, **options)
         except Exception as error:  # noqa: BLE001  # a transform may raise anything of its own
             problems.append(f"{config.name}: {' '.join(str(error).split())}")
             return None
 
 
-def _try(transform: Any) -> None:
+def _try(transform: Any, size: int) -> None:
     """Apply a transform to a grey picture: many of albumentations' need colour, or further inputs.
 
     Raises
@@ -147,7 +156,7 @@ def _try(transform: Any) -> None:
     ValueError
         It changes the size or the type of the picture.
     """
-    picture = np.arange(96 * 96, dtype=np.uint32).reshape(96, 96, 1).astype(np.uint8)
+    picture = np.arange(size * size, dtype=np.uint32).reshape(size, size, 1).astype(np.uint8)
     changed = transform(image=picture)["image"]
     if changed.shape != picture.shape or changed.dtype != picture.dtype:
         raise ValueError(

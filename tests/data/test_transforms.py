@@ -104,6 +104,17 @@ def test_all_mistakes_are_reported_at_once() -> None:
     )
 
 
+def test_a_crop_of_the_images_own_size_is_allowed() -> None:
+    crop = {"name": "RandomResizedCrop", "size": [32, 32], "scale": [0.5, 0.9]}
+    config = AugmentConfig.model_validate({"name": "crop", "transforms": [crop]})
+    assert Augmentation(config, seed=0, size=32)(IMAGE[:32, :32], epoch=0, key=KEYS[0]).shape == (
+        32,
+        32,
+    )
+    with pytest.raises(ConfigError, match="must keep size and type"):
+        Augmentation(config, seed=0, size=64)
+
+
 @pytest.mark.parametrize(
     ("transform", "said"),
     [

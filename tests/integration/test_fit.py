@@ -51,7 +51,8 @@ def test_the_folder_is_complete(finished: tuple[Path, dict[str, float | None]]) 
         "config.yaml", "metrics.json", "results.csv", "history.csv", "run.json",
         "predictions_val.parquet", "predictions_test.parquet", "bundle.safetensors",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt",
-        "plots/curves.png", "plots/roc.png", "plots/precision_recall.png", "plots/confusion.png",
+        "plots/augmentation.png", "plots/curves.png", "plots/roc.png", "plots/precision_recall.png",
+        "plots/confusion.png",
     }  # fmt: skip
     assert not [name for name in names if name.endswith(".partial")]
     assert RunFolder(folder).state().status == "finished"

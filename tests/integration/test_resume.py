@@ -145,12 +145,19 @@ class TestRefusals:
             run_fit(compose([*overrides("x", *STATEFUL), f"resume={folder}"]))
 
     def test_auto_leaves_finished_runs_alone(
-        self, uninterrupted: tuple[Path, dict[str, float | None]], overrides: Overrides
+        self,
+        uninterrupted: tuple[Path, dict[str, float | None]],
+        overrides: Overrides,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         folder, _ = uninterrupted
         words = overrides("x", *STATEFUL, f"run.dir={folder.parent / 'new'}", "resume=auto")
-        run_fit(compose([*words]))
-        assert (folder.parent / "new" / "metrics.json").is_file()
+        metrics = run_fit(compose([*words]))
+        written = (folder.parent / "new" / "metrics.json").stat()
+        # A scheduler that runs the command of a finished run again does no harm.
+        assert run_fit(compose([*words])) == metrics
+        assert (folder.parent / "new" / "metrics.json").stat() == written
+        assert "nothing is left to do" in capsys.readouterr().out
 
     def test_another_configuration(self, overrides: Overrides, tmp_path: Path) -> None:
         words = overrides("cut", *STATEFUL)

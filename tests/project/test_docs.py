@@ -128,7 +128,7 @@ def test_commands_are_understood(
             given.config.parent.mkdir(parents=True, exist_ok=True)
             given.config.write_text(config_to_yaml(compose([])), encoding="utf-8")
         config = compose(given.overrides, config_file=given.config, config_dir=given.config_dir)
-        Augmentation(config.augment, seed=0)
+        Augmentation(config.augment, seed=0, size=config.data.image.size)
     elif verb == "sweep":
         options = options_of(words)
         Composer(read_space(options.words)).trial([])
@@ -170,16 +170,6 @@ def test_the_tutorial(phantom_root: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 def small_phantom(root: Path) -> list[str]:
     return [f"data.root={root}", "data.images=160", "data.phantom_seed=3", "data.pixels=64"]
-
-
-def test_the_pictures_of_a_policy(
-    phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = next(block.text for block in BLOCKS if "augmentation.png" in block.text)
-    small = ", ".join(f'"{word}"' for word in small_phantom(phantom_root))
-    exec(text.replace('"data=phantom"', f'"data=phantom", {small}'), {})
-    assert (tmp_path / "augmentation.png").stat().st_size > 10_000
 
 
 # What a run does with a data set, a loss and a backbone, without Lightning and MLflow, which take

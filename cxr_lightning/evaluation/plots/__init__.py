@@ -1,5 +1,6 @@
 """Figures of a run and of its predictions: matplotlib figures as values, no global state."""
 
+from cxr_lightning.evaluation.plots.augmentation import augmentation_grid
 from cxr_lightning.evaluation.plots.calibration import calibration_curves
 from cxr_lightning.evaluation.plots.cooccurrence import cooccurrence_maps
 from cxr_lightning.evaluation.plots.decision_curves import net_benefit_curves
@@ -14,6 +15,7 @@ from cxr_lightning.evaluation.plots.per_label import (
 from cxr_lightning.evaluation.plots.style import display_name, save_figure
 
 __all__ = [
+    "augmentation_grid",
     "calibration_curves",
     "confusion_matrices",
     "cooccurrence_maps",
