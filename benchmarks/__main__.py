@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.measure import Section
 from benchmarks.page import write_page
 
-SECTIONS = ("loading", "training", "waiting", "scale", "evaluation", "inference")
+SECTIONS = ("loading", "training", "waiting", "scale", "evaluation", "inference", "pruning")
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "bench"  # pictures, caches and the sections measured so far
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from cxr_lightning import __version__
 from cxr_lightning.config.schema import ImageConfig, ModelConfig
+from cxr_lightning.data.seen import SeenPatients
 from cxr_lightning.data.tabular import TabularEncoder
 from cxr_lightning.errors import DataError
 from cxr_lightning.evaluation.familiarity import Familiarity
@@ -30,9 +31,16 @@ from cxr_lightning.models.network import Network, build_network
 
 __all__ = ["Bundle", "BundleInfo", "load_bundle", "read_bundle_info", "save_bundle"]
 
-FORMAT = 1
+FORMAT = 2
+_OLDEST = 1
 _KEY = "cxr_lightning"
-_FAMILIARITY = "familiarity/"  # before the names of its tensors; no module's name holds a slash
+# Before the names of tensors that are no weights; no module's name holds a slash.
+_FAMILIARITY = "familiarity/"
+_PATIENTS = "patients/"
+_AGAIN = (
+    "Train again with this version (python -m cxr_lightning.fit --config config.yaml, with the "
+    "config.yaml beside it), or use the version that wrote it."
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class BundleInfo:
         Data set, fingerprint, split counts, seed, versions.
     familiarity
         Tells images that are unlike those of training; None where there were too few.
+    seen
+        Tells the patients of the training, as hashes; None in bundles of format 1.
     """
 
     labels: tuple[str, ...]
@@ -68,6 +78,7 @@ class BundleInfo:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     familiarity: Familiarity | None = None
+    seen: SeenPatients | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
         "calibration": dict(info.calibration),
         "provenance": dict(info.provenance),
         "familiarity": info.familiarity.to_dict() if info.familiarity else None,
+        "seen": info.seen.salt if info.seen else None,
     }
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
@@ -101,6 +113,9 @@ def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
     if info.familiarity:
         arrays = info.familiarity.arrays()
         tensors |= {_FAMILIARITY + name: torch.from_numpy(array) for name, array in arrays.items()}
+    if info.seen:
+        patients = info.seen.hashes
+        tensors |= {_PATIENTS + name: torch.from_numpy(one) for name, one in patients.items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
     # safetensors writes for the user alone; other files of a run follow the user's umask.
@@ -116,7 +131,7 @@ def read_bundle_info(path: Path) -> BundleInfo:
     Raises
     ------
     DataError
-        The file is missing, is not a bundle, or was written by a later version.
+        The file is missing, is not a bundle, or is one that this version does not read.
     """
     if not path.is_file():
         inside = path / "bundle.safetensors"
@@ -127,20 +142,16 @@ def read_bundle_info(path: Path) -> BundleInfo:
             text = (file.metadata() or {}).get(_KEY)
             header = json.loads(text) if text else None
             arrays = {
-                name.removeprefix(_FAMILIARITY): np.asarray(file.get_tensor(name))
+                name: np.asarray(file.get_tensor(name))
                 for name in file.keys()  # noqa: SIM118  # not iterable
-                if name.startswith(_FAMILIARITY)
+                if name.startswith((_FAMILIARITY, _PATIENTS))
             }
     except (SafetensorError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not a readable bundle: {error}") from None
-    if header is None:
+    if not isinstance(header, dict):
         raise DataError(f"{path}: a safetensors file, but not a bundle that `fit` wrote")
-    if header["format"] > FORMAT:
-        raise DataError(
-            f"{path}: written by cxr_lightning {header['version']} in bundle format "
-            f"{header['format']}; this version reads formats up to {FORMAT}. Upgrade cxr_lightning."
-        )
-    numbers = header.get("familiarity")
+    _check_format(path, header)
+    numbers, salt = header.get("familiarity"), header.get("seen")
     try:
         return BundleInfo(
             labels=tuple(header["labels"]),
@@ -151,10 +162,42 @@ def read_bundle_info(path: Path) -> BundleInfo:
             classes=header["classes"],
             calibration=header["calibration"],
             provenance=header["provenance"],
-            familiarity=Familiarity.from_parts(numbers, arrays) if numbers else None,
+            familiarity=(
+                Familiarity.from_parts(numbers, _below(_FAMILIARITY, arrays)) if numbers else None
+            ),
+            seen=SeenPatients(salt, _below(_PATIENTS, arrays)) if salt else None,
         )
-    except (KeyError, ValidationError, DataError) as error:
+    except KeyError as error:
+        raise DataError(
+            f"{path}: its description lacks {error}: it was written by another version "
+            f"({header.get('version', 'unknown')}) under the same format, or is damaged. "
+            f"{_AGAIN}"
+        ) from None
+    except (TypeError, ValidationError, DataError) as error:
         raise DataError(f"{path}: its description is damaged: {error}") from None
+
+
+def _check_format(path: Path, header: Mapping[str, Any]) -> None:
+    number, version = header.get("format"), header.get("version", "unknown")
+    if isinstance(number, int) and _OLDEST <= number <= FORMAT:
+        return
+    remedy = (
+        f"Upgrade cxr_lightning; this is {__version__}."
+        if isinstance(number, int) and number > FORMAT
+        else _AGAIN
+    )
+    raise DataError(
+        f"{path}: a bundle of format {number}, written by cxr_lightning {version}; this version "
+        f"reads formats {_OLDEST} to {FORMAT}. {remedy}"
+    )
+
+
+def _below(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def load_bundle(path: Path | str, *, device: str | torch.device = "cpu") -> Bundle:
@@ -176,7 +219,7 @@ def load_bundle(path: Path | str, *, device: str | torch.device = "cpu") -> Bund
     )
     try:
         with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if not name.startswith(_FAMILIARITY)]  # noqa: SIM118  # not iterable
+            names = [name for name in file.keys() if "/" not in name]  # noqa: SIM118  # not iterable
             state = {name: file.get_tensor(name) for name in names}
         network.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:

@@ -15,6 +15,7 @@ from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import Cohort, split_counts
+from cxr_lightning.data.seen import seen_patients
 from cxr_lightning.evaluation.calibrator_fits import fit_calibration
 from cxr_lightning.evaluation.calibrators import Calibration
 from cxr_lightning.evaluation.plots import save_figure, training_curves
@@ -117,7 +118,9 @@ def write_outcome(
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
     _report(config, record, data, one, Bundle(info, network.eval()))
-    reporter.results(results, config.evaluation.level)
+    level = f"{config.evaluation.level:.0%}"
+    title = f"test set, {level} intervals by patient bootstrap; thresholds from validation"
+    reporter.results(results, title)
     if config.data.synthetic:
         reporter.say(SYNTHETIC, style="yellow")
     _farewell(config, record, reporter)
@@ -242,6 +245,7 @@ def _bundle_info(
         tabular=data.tabular,
         classes=config.loss.classes,
         familiarity=describe_training_images(network, data, device=device),
+        seen=seen_patients(cohort, config.data),
         provenance={
             "data": config.data.name,
             "data_sets": list(config.data.kinds),

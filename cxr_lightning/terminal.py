@@ -61,13 +61,9 @@ class Reporter:
         counts = ", ".join(f"{name} {count:,.0f}" for name, count in expected.items())
         self.say(f"an epoch of training draws {counts}")
 
-    def results(self, table: pd.DataFrame, level: float) -> None:
-        """Print the table of a run's results on the test set."""
-        shown = Table(
-            title=f"test set, {level:.0%} intervals by patient bootstrap; "
-            "thresholds from validation",
-            title_justify="left",
-        )
+    def results(self, table: pd.DataFrame, title: str) -> None:
+        """Print a table of results; the title says of which images."""
+        shown = Table(title=title, title_justify="left")
         text = format_table(table)
         shown.add_column("label")
         for column in text:
@@ -86,6 +82,6 @@ class Reporter:
         undefined = int(table["labels_undefined"]["macro"])
         if undefined:
             self.say(
-                f"–: undefined, because the test set holds one class only ({undefined} label(s)); "
+                f"–: undefined, because these images hold one class only ({undefined} label(s)); "
                 "the macro average is over the others."
             )

@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_lightning.config.compose import compose
 from cxr_lightning.data import nih
 from cxr_lightning.data.report_labels import COMPETITION, LABELS
 from cxr_lightning.label_maps import MAPS, describe_matches, match_labels, translate_labels
+from cxr_lightning.label_maps.echo import PAIRS, READ
 from cxr_lightning.labels import NO_FINDING, LabelSpace
 
 NIH = LabelSpace((*nih.LABELS.names, NO_FINDING))
-SPACES = {"nih": NIH, "chexpert": LABELS, "mimic_cxr": LABELS}
+ECHO = LabelSpace(tuple(compose(["data=ehr"]).data.targets))  # type: ignore[attr-defined]
+SPACES = {"nih": NIH, "chexpert": LABELS, "mimic_cxr": LABELS, "ehr": ECHO}
 NAN = np.nan
 
 
@@ -68,10 +71,43 @@ def test_a_table_of_ones_own_is_matched_by_name_with_caution() -> None:
     assert (fracture.degree, fracture.reason) == ("none", "table has no such label")
 
 
-def test_echo_labels_have_no_counterpart() -> None:
-    (match,) = match_labels("nih", NIH, "ehr", LabelSpace(("low_ef",)))
-    assert match.degree == "none"
-    assert "echocardiography" in match.reason
+class TestMeasured:
+    @pytest.mark.parametrize("other", ["nih", "chexpert", "mimic_cxr", "phantom"])
+    def test_none_follows_in_either_direction(self, other: str) -> None:
+        labels = SPACES.get(other, NIH)
+        for matches in (
+            match_labels(other, labels, "ehr", ECHO),
+            match_labels("ehr", ECHO, other, labels),
+        ):
+            assert {match.degree for match in matches} == {"none"}
+        # Each of the six has reasons of its own, by finding; so have the findings of the heart.
+        reasons = [match.reason for match in match_labels(other, labels, "ehr", ECHO)]
+        assert len(set(reasons)) == len(ECHO) == 6
+        assert all("; Cardiomegaly: " in reason for reason in reasons)
+
+    def test_every_pair_is_of_labels_that_exist(self) -> None:
+        assert {name for name, _ in PAIRS} == set(ECHO.names)
+        assert {finding for _, finding in PAIRS} <= set(NIH.names)
+        assert set(READ) <= {*NIH.names, *LABELS.names}
+        assert {finding for _, finding in PAIRS} <= set(READ)
+
+    def test_the_message_says_why(self) -> None:
+        text = describe_matches(match_labels("nih", NIH, "ehr", LabelSpace(("low_ef",))))
+        assert text.startswith("not comparable:\n  - low_ef: a measurement by echocardiography")
+        assert "Cardiomegaly: an enlarged silhouette is neither necessary nor sufficient" in text
+        (match,) = match_labels("ehr", ECHO, "chexpert", LabelSpace(("Fracture",)))
+        assert match.reason.startswith("an echocardiogram does not look for it")
+
+    def test_rules_of_ones_own(self) -> None:
+        # Another measurement is none of a report's labels; a finding's name may be that finding.
+        (match,) = match_labels("nih", NIH, "ehr", LabelSpace(("strain",)))
+        assert (match.degree, "echocardiography" in match.reason) == ("none", True)
+        (match,) = match_labels("mine", NIH, "ehr", LabelSpace(("low_ef",)))
+        assert match.reason == "mine has no such label"
+        own = LabelSpace(("Edema", "low_ef"))
+        for source, target in (("ehr", "nih"), ("nih", "ehr")):
+            (match,) = match_labels(source, own, target, LabelSpace(("Edema",)))
+            assert (match.degree, match.sources) == ("caution", ("Edema",))
 
 
 def test_labels_that_are_not_in_use_cannot_be_translated() -> None:

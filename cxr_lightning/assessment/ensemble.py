@@ -21,7 +21,10 @@ from cxr_lightning.evaluation.ensembles import (
 from cxr_lightning.evaluation.predictions import labels_of
 from cxr_lightning.terminal import Reporter
 
-__all__ = ["Ensemble", "add_ensemble", "fit_ensemble"]
+__all__ = ["ENSEMBLE", "Ensemble", "add_ensemble", "fit_ensemble"]
+
+ENSEMBLE = "ensemble"
+"""The name under which several models are one."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def add_ensemble(models: Sequence[Model], ensemble: Ensemble, data: str) -> list
     tables = [model.table for model in models]
     table = _together(tables, models, ensemble.mean, ensemble.weights, labels)
     reading = ensemble.reading.select(labels, data)
-    one = Model("ensemble", table, reading, bundle=first.bundle, target=first.target)
+    one = Model(ENSEMBLE, table, reading, bundle=first.bundle, target=first.target)
     return [*models, one]
 
 

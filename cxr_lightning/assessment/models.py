@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -14,6 +15,8 @@ from cxr_lightning.config.schema import AugmentConfig, DataConfig
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cache import ImageCache
 from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.data.table import Config as Table
+from cxr_lightning.data.table_labels import labels_among
 from cxr_lightning.data.targets import scored_targets
 from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.errors import ConfigError, DataError
@@ -40,6 +43,9 @@ class Target:
         What a reader must know: labels that are not comparable, another split.
     trained_on
         Whether the bundle was trained on this very data set, with the same splits.
+    seen
+        In which split the training had the patient of each row ("unseen": in none), object of
+        shape (rows,); None where the bundle does not tell.
     """
 
     config: DataConfig
@@ -47,6 +53,7 @@ class Target:
     cache: ImageCache
     notes: tuple[str, ...]
     trained_on: bool = False
+    seen: npt.NDArray[np.object_] | None = None
 
     def rows(self, split: str) -> np.ndarray:
         """Return the rows of a split; "all": every row.
@@ -81,7 +88,7 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
         config.model_copy(
             update={
                 "image": info.image,
-                "labels": info.labels if own else None,
+                "labels": info.labels if own else _labels_among(config, info.labels),
                 "tabular": inputs,
             }
         ),
@@ -91,7 +98,8 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
     cohort = module.prepare(progress=True)
     notes = []
     same = own and cohort.fingerprint == info.provenance.get("fingerprint")
-    if own and config.name == trained_on and not same:
+    seen = info.seen.split_of(cohort.table, config) if info.seen else None
+    if own and config.name == trained_on and not same and seen is None:
         notes.append(
             f"The bundle was trained on {trained_on}, with other images, labels or splits than "
             "these (the fingerprints differ): some of these patients may have been trained on. "
@@ -111,7 +119,14 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
             f"Trained on {trained_on or 'other data'}, evaluated on {config.name}: "
             f"{len(known)} of {len(info.labels)} labels are compared.\n{describe_matches(matches)}"
         )
-    return Target(config, cohort, module.cache, tuple(notes), same)
+    return Target(config, cohort, module.cache, tuple(notes), same, seen)
+
+
+def _labels_among(config: DataConfig, wanted: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return what to read as labels of another data set; None: all that it tells."""
+    if not isinstance(config, Table) or config.csv is None or config.labels or config.findings:
+        return config.labels
+    return labels_among(config.csv, config.delimiter, wanted)
 
 
 def _families(kinds: Sequence[str]) -> list[str]:

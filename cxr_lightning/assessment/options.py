@@ -24,8 +24,10 @@ class EvaluateOptions(Section):
         description="With predictions: those of the same models on validation, from which "
         "thresholds and calibration are fitted.",
     )
-    split: Literal["train", "val", "test", "all"] = Field(
-        "test", description="Part of the data set that is evaluated."
+    split: Literal["train", "val", "test", "all", "unseen"] = Field(
+        "test",
+        description="Part of the data set that is evaluated; unseen: the patients that no part of "
+        "the bundles' trainings held, whatever the split of the data given here.",
     )
     study: Literal["none", "max", "mean"] = Field(
         "none", description="Score images, or studies by the maximum or mean over their images."

@@ -13,8 +13,10 @@ from cxr_lightning.assessment.model import Model
 from cxr_lightning.assessment.models import Target, open_target, predict_target
 from cxr_lightning.assessment.options import EvaluateOptions
 from cxr_lightning.assessment.reading import Reading, fit_reading, no_reading, reading_of
+from cxr_lightning.assessment.unseen import told_of_seen, unseen_by_all
 from cxr_lightning.bundle import Bundle, load_bundle
 from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.seen import UNSEEN
 from cxr_lightning.errors import ConfigError, DataError, nearest
 from cxr_lightning.evaluation.predictions import labels_of, read_predictions
 from cxr_lightning.evaluation.study_level import predictions_per_study
@@ -65,8 +67,11 @@ def predicted_models(
 ) -> list[Model]:
     """Return the bundles' predictions of a data set; `validate`: those of its validation too."""
     models = []
+    targets = {name: open_target(bundle.info, config) for name, bundle in bundles.items()}
+    if options.split == UNSEEN:
+        targets = unseen_by_all(targets)
     for name, bundle in bundles.items():
-        target = open_target(bundle.info, config)
+        target = targets[name]
         _check_columns(target, options)
         splits = list(dict.fromkeys([options.split, *(["val"] if validate else [])]))
         total = sum(len(target.rows(split)) for split in splits)
@@ -91,6 +96,8 @@ def predicted_models(
         seen = target.trained_on or (options.split in ("val", "all") and refits(options))
         if seen and options.split in _NOT_TEST:
             target = replace(target, notes=(*target.notes, _NOT_TEST[options.split]))
+        elif told := told_of_seen(target, options.split):
+            target = replace(target, notes=(*target.notes, told))
         reading = reading_of(bundle.info, labels_of(table))
         models.append(Model(name, table, reading, tables.get("val"), bundle, target))
     return models

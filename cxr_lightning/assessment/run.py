@@ -29,6 +29,14 @@ from cxr_lightning.tracking import TrackedRun, open_existing
 
 __all__ = ["run_evaluate"]
 
+_PARTS = {
+    "train": "training part",
+    "val": "validation part",
+    "test": "test part",
+    "all": "all parts",
+    "unseen": "unseen patients",
+}
+
 
 def run_evaluate(options: EvaluateOptions, configs: Sequence[DataConfig]) -> Path:
     """Evaluate, write everything to a new folder, and return it.
@@ -123,7 +131,14 @@ def _assess_all(models: Sequence[Model], options: EvaluateOptions) -> list[Asses
 def _say(one: Evaluated, options: EvaluateOptions, reporter: Reporter) -> None:
     for assessment in one.assessed:
         reporter.say(f"{assessment.name} on {one.data}: macro AUROC {macro_auroc(assessment)}")
-    reporter.results(one.assessed[-1].results, options.evaluation.level)
+    last = one.assessed[-1]
+    patients = last.predictions["patient_id"].nunique()
+    scored = "images" if options.study == "none" else "studies"
+    reporter.results(
+        last.results,
+        f"{last.name} on {one.data}, {_PARTS[options.split]}: {len(last.predictions):,} {scored} "
+        f"of {patients:,} patients; {options.evaluation.level:.0%} intervals by patient bootstrap",
+    )
     for note in one.notes:
         reporter.say(note, style="yellow")
 

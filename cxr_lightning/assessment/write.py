@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 
+from cxr_lightning.assessment.ensemble import ENSEMBLE
 from cxr_lightning.assessment.model import Model
 from cxr_lightning.assessment.options import EvaluateOptions
+from cxr_lightning.bundle import BundleInfo
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.evaluation.comparison import compare_models
-from cxr_lightning.evaluation.plots import difference_forest, save_figure
+from cxr_lightning.evaluation.plots import difference_forest, roc_of_models, save_figure
 from cxr_lightning.evaluation.predictions import labels_of, write_predictions
 from cxr_lightning.report.assess import Assessment
 from cxr_lightning.report.figures import assessment_figures
@@ -25,6 +28,11 @@ from cxr_lightning.report.page import Comparison, ReportContext, report_page
 from cxr_lightning.report.pictures import heat_maps, pictures
 
 __all__ = ["Evaluated", "compare", "macro_auroc", "write_evaluated"]
+
+_NOT_ASKED = (
+    "image", "labels", "tabular", "uncertain", "first_model", "sampling", "batch_size", "workers",
+    "residency",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,16 +82,20 @@ def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> 
         pair.table.to_csv(folder / "comparison_{}_{}.csv".format(*pair.names))
     configuration = _configuration(done, options)
     (folder / "evaluate.yaml").write_text(configuration, encoding="utf-8")
-    # The page is about the last: the ensemble where there is one, else the only model.
+    # The page is about the last: the ensemble where there is one.
     model, one = done.models[-1], done.assessed[-1]
     target, bundle, shown = model.target, model.bundle, options.pictures
     figures = assessment_figures(one)
     for name, figure in figures.items():
         save_figure(figure, folder / "plots" / f"{name}.png")
         figure.set_layout_engine("none")
+    together = _roc_of_all(done.assessed) if several else None
+    if together is not None:
+        save_figure(together, folder / "plots" / "roc_of_models.png")
+        together.set_layout_engine("none")
     context = ReportContext(
         title=f"{one.name} on {done.data}",
-        facts=_facts(model, options),
+        facts=_facts(done.models, options),
         data=done.data,
         split=options.split,
         fitted=model.reading.told,
@@ -99,6 +111,7 @@ def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> 
         ),
         comparisons=done.comparisons,
         others=_others(done.assessed) if several else None,
+        together=together,
     )
     (folder / "report.html").write_text(report_page(one, context, figures), encoding="utf-8")
 
@@ -107,24 +120,32 @@ def _configuration(done: Evaluated, options: EvaluateOptions) -> str:
     """Return what was asked for as YAML; an address of MLflow may hold a password."""
     asked = options.model_dump(mode="json", exclude={"run", "tracking_uri"})
     if done.config is not None:
-        asked["data"] = done.config.model_dump(mode="json", serialize_as_any=True)
+        # What the bundle decides, and what only training reads, would mislead here.
+        asked["data"] = done.config.model_dump(
+            mode="json", serialize_as_any=True, exclude=set(_NOT_ASKED)
+        )
     text: str = yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)
     return text
 
 
-def _facts(model: Model, options: EvaluateOptions) -> dict[str, str]:
+def _facts(models: Sequence[Model], options: EvaluateOptions) -> dict[str, str]:
+    """Return the model card of the last; of an ensemble, those of its members."""
+    *members, model = models
     reading = model.reading
     facts = {"scored": "images" if options.study == "none" else f"studies ({options.study})"}
-    if model.bundle is not None:
-        info = model.bundle.info
-        facts |= {
-            "model": info.model.name,
-            "trained on": f"{info.provenance.get('data', 'unknown')}{_counted(info.provenance)}, "
-            f"fingerprint {info.provenance.get('fingerprint', 'unknown')}",
-            "labels": ", ".join(info.labels),
-            "input": f"{info.image.size} x {info.image.size} pixels"
-            + (f" and {len(info.tabular.outputs)} tabular inputs" if info.tabular.columns else ""),
-        }
+    if model.name == ENSEMBLE:
+        kind = "probabilities" if options.ensemble == "probability" else "logits"
+        facts["model"] = f"mean {kind} of {', '.join(one.name for one in members)}; weights: " + (
+            "fitted on validation" if options.weights == "validation" else "equal"
+        )
+        for one in members:
+            if one.bundle is not None:
+                facts[one.name] = "; ".join(_of_bundle(one.bundle.info).values())
+        facts["labels"] = ", ".join(labels_of(model.table))
+        if model.bundle is not None and options.pictures:
+            facts["heat maps"] = f"of {members[0].name}"
+    elif model.bundle is not None:
+        facts |= _of_bundle(model.bundle.info) | {"labels": ", ".join(model.bundle.info.labels)}
     if any(reading.thresholds.fitted):
         target = reading.thresholds.target or reading.thresholds.false_negative_cost
         facts["thresholds by"] = reading.thresholds.rule + (f", {target:g}" if target else "")
@@ -132,6 +153,16 @@ def _facts(model: Model, options: EvaluateOptions) -> dict[str, str]:
     if options.tta:
         facts["test-time augmentation"] = f"mean of the image and {options.tta} varied copies"
     return facts
+
+
+def _of_bundle(info: BundleInfo) -> dict[str, str]:
+    return {
+        "model": info.model.name,
+        "trained on": f"{info.provenance.get('data', 'unknown')}{_counted(info.provenance)}, "
+        f"fingerprint {info.provenance.get('fingerprint', 'unknown')}",
+        "input": f"{info.image.size} x {info.image.size} pixels"
+        + (f" and {len(info.tabular.outputs)} tabular inputs" if info.tabular.columns else ""),
+    }
 
 
 def _counted(provenance: Mapping[str, Any]) -> str:
@@ -161,6 +192,14 @@ def compare(assessed: Sequence[Assessment], options: EvaluateOptions) -> list[Co
         figure = difference_forest(table, level=options.evaluation.level, names=names)
         found.append(Comparison(names, table, figure))
     return found
+
+
+def _roc_of_all(assessed: Sequence[Assessment]) -> Figure | None:
+    """Draw the labels that all models know."""
+    tables = {one.name: one.predictions for one in assessed}
+    known = [labels_of(table) for table in tables.values()]
+    shared = [name for name in known[0] if all(name in labels for labels in known)]
+    return roc_of_models(tables, shared) if shared else None
 
 
 def _others(assessed: Sequence[Assessment]) -> pd.DataFrame:

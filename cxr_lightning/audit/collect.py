@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cxr_lightning.audit.people import table_one
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.cache import ImageCache
 from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.labels import NO_FINDING
 from cxr_lightning.studies import SPLITS, LeakageReport, audit_leakage, label_array
 
 __all__ = ["Audit", "ImageFindings", "Labels", "audit_cohort"]
@@ -23,6 +25,7 @@ ELONGATED = 2.0
 """A side this many times as long as the other is not a frontal or lateral chest."""
 
 _CHUNK = 512
+_NO_CONTRADICTION = (NO_FINDING, "Support Devices")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Audit:
     labels
         What is labelled.
     table_one
-        Patients, age, sex, view per split, as text: a column per split.
+        Patients, age, sex, view and missing inputs per split, as text: a column per split.
     shapes : columns `height`, `width`, `images`, the most frequent first
     invalid
         What would invalidate a study, in words; empty: nothing.
@@ -121,7 +124,7 @@ def audit_cohort(
         leaks=leaks,
         images=images,
         labels=labels,
-        table_one=table_one(cohort.table),
+        table_one=table_one(cohort.table, config.tabular),
         shapes=_shapes(cache),
         invalid=tuple(_invalid(leaks, images, labels, config)),
         warnings=tuple(_warnings(images, labels, config)),
@@ -201,48 +204,6 @@ def _labels(cohort: Cohort) -> Labels:
     return Labels(pd.DataFrame(rows), present.T @ present)
 
 
-def table_one(studies: pd.DataFrame) -> pd.DataFrame:
-    """Return who is in each split, as text: the first table of a paper.
-
-    Age is that of the patient at the first of their images, median and quartiles; sex is per
-    patient, view per image.
-    """
-    columns = {}
-    for split in (*SPLITS, "all"):
-        part = studies if split == "all" else studies[studies["split"] == split]
-        patients = part.drop_duplicates("patient_id")
-        ages = patients["age_years"].dropna()
-        cells = {
-            "images": f"{len(part):,}",
-            "patients": f"{len(patients):,}",
-            "images per patient, median (maximum)": _per_patient(part),
-            "age in years, median (quartiles)": (
-                "{1:.0f} ({0:.0f}-{2:.0f})".format(*ages.quantile([0.25, 0.5, 0.75]))
-                if len(ages)
-                else "not known"
-            ),
-            "age not known": _count(int(patients["age_years"].isna().sum()), len(patients)),
-        }
-        for sex, words in (("F", "female"), ("M", "male"), ("UNKNOWN", "sex not known")):
-            cells[words] = _count(int((patients["sex"] == sex).sum()), len(patients))
-        for view in ("PA", "AP", "LATERAL", "UNKNOWN"):
-            words = f"view {view}" if view != "UNKNOWN" else "view not known"
-            cells[words] = _count(int((part["view"] == view).sum()), len(part))
-        columns[split] = cells
-    table = pd.DataFrame(columns)
-    # A line that is 0 everywhere says nothing.
-    return table[(table != "0").any(axis=1)]
-
-
-def _per_patient(part: pd.DataFrame) -> str:
-    counts = part["patient_id"].value_counts()
-    return f"{counts.median():.0f} ({counts.max():,})" if len(counts) else "0"
-
-
-def _count(part: int, whole: int) -> str:
-    return f"{part:,} ({part / whole:.1%})" if part else "0"
-
-
 def _shapes(cache: ImageCache) -> pd.DataFrame:
     good = cache.source_shape[cache.rows >= 0]
     counted = pd.DataFrame(good, columns=["height", "width"]).value_counts().reset_index()
@@ -291,6 +252,8 @@ def _warnings(images: ImageFindings, labels: Labels, config: DataConfig) -> list
         )
     if images.contradictions:
         found.append(f"{len(images.contradictions):,} of those groups disagree in their labels")
+    if beside := _beside_no_finding(labels):
+        found.append(f"images are positive for {NO_FINDING} and for a finding: {beside}")
     counts = labels.counts
     for part in ("val", "test"):
         here = counts[counts["split"] == part]
@@ -305,3 +268,16 @@ def _warnings(images: ImageFindings, labels: Labels, config: DataConfig) -> list
         names = ", ".join(f"{row.label} ({row.positive})" for row in few.itertuples())
         found.append(f"fewer than 10 positives in {split}, so that intervals are wide: {names}")
     return found
+
+
+def _beside_no_finding(labels: Labels) -> str:
+    """Return which findings are positive on images that state that there is none, and how often.
+
+    Devices are no finding: CheXpert's labeler allows them there.
+    """
+    names = list(labels.counts["label"].unique())
+    if NO_FINDING not in names:
+        return ""
+    counts = dict(zip(names, labels.together[names.index(NO_FINDING)].tolist(), strict=True))
+    contradicted = {name: n for name, n in counts.items() if n and name not in _NO_CONTRADICTION}
+    return ", ".join(f"{name} ({n:,})" for name, n in contradicted.items())

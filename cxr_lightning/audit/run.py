@@ -12,6 +12,7 @@ from cxr_lightning.audit.page import audit_json, audit_page
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.base import decode
 from cxr_lightning.data.cohort import build_cohort
+from cxr_lightning.data.tabular import fit_tabular
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.terminal import Reporter
 
@@ -32,6 +33,7 @@ def prepare(config: DataConfig, out: Path) -> Audit:
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
     cohort = build_cohort(config)
+    fit_tabular(cohort.table, config.tabular, cohort.labels)  # refuses what a fit would refuse
     cache = decode(cohort, config, progress=True)
     with Progress(console=reporter.console, transient=True) as progress:
         task = progress.add_task("looking at every image", total=len(cohort.table))

@@ -8,6 +8,7 @@ the schema can be set whether or not a file mentions it. This is the only module
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,9 @@ __all__ = [
     "parse_overrides",
     "set_value",
 ]
+
+# One of {a: b, c: d} after a shell has taken the braces away.
+_PAIR = re.compile(r"\w+:\w+")
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +155,13 @@ def parse_overrides(
             if key not in GROUPS:
                 # data=table: the section data.image is about pixels, and can be set beside it
                 short = key == "data.image" and isinstance(value, str)
-                values["data.image_column" if short else key] = value
+                name = "data.image_column" if short else key
+                if all(_PAIR.fullmatch(str(one)) for one in (values.get(name), value)):
+                    whole = f"{name}={{{values[name]},{value}}}"
+                    raise ConfigError(
+                        f"{whole} was made several words by the shell: put it in quotes"
+                    )
+                values[name] = value
             elif not isinstance(value, str):
                 raise ConfigError(f"{word}: {key} is a group; name one of its choices")
             elif key == "model" and value not in choices("model", folders):

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from cxr_lightning.config.schema import AugmentConfig, DataConfig
 from cxr_lightning.data.cache import ImageCache, open_cache
-from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out
+from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out, refuse_leaks
 from cxr_lightning.data.dataset import Batch, RadiographDataset
 from cxr_lightning.data.order import EpochOrder, expected_uses, training_order
 from cxr_lightning.data.resident import fits, refuse_unfused, to_device, vary
@@ -25,7 +25,6 @@ from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.errors import DataError, bullet_list
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.losses.weights import LabelCounts
-from cxr_lightning.studies import LeakageReport, audit_leakage
 
 __all__ = ["ChestXrayDataModule", "decode"]
 
@@ -94,7 +93,7 @@ class ChestXrayDataModule(LightningDataModule):
         """
         if self._cohort is None:
             cohort = build_cohort(self.config)
-            self._refuse_leaks(audit_leakage(cohort.table))
+            refuse_leaks(cohort, self.config.name)
             self._use(cohort)
         assert self._cohort is not None  # just set
         return self._cohort
@@ -116,8 +115,10 @@ class ChestXrayDataModule(LightningDataModule):
             if self.config.on_duplicate == "skip":
                 cohort, cache = _without_duplicates(cohort, cache)
                 self._use(cohort)
-            self._refuse_leaks(audit_leakage(cohort.table, cache.content_hash))
+            refuse_leaks(cohort, self.config.name, cache.content_hash)
             self._cache = cache
+            if self.config.residency == "memory":
+                cache.hold()
         return cohort
 
     def reuse(self, other: ChestXrayDataModule) -> None:
@@ -137,16 +138,6 @@ class ChestXrayDataModule(LightningDataModule):
         self.tabular = fit_tabular(cohort.table, self.config.tabular, cohort.labels)
         self.targets = training_targets(cohort.table, cohort.labels, self.config, cohort.sources)
         self._cohort = cohort
-
-    def _refuse_leaks(self, leaks: LeakageReport) -> None:
-        if not leaks.clean:
-            remedy = (
-                "\nLeave copies out with data.on_duplicate=skip, or look at them first with "
-                "python -m cxr_lightning.prepare."
-                if leaks.duplicates
-                else ""
-            )
-            raise DataError(f"data={self.config.name}: {leaks.describe()}{remedy}")
 
     def _without_bad(self, cohort: Cohort, cache: ImageCache) -> tuple[Cohort, ImageCache]:
         reasons = [f"{path}: {reason}" for path, reason in cache.bad]
@@ -209,7 +200,7 @@ class ChestXrayDataModule(LightningDataModule):
     def _settle(self) -> npt.NDArray[np.int64] | None:
         """Copy the training images to the device, if they are to be there; return their places."""
         rows = self.cohort.rows("train")
-        if self.config.residency == "disk" or self.trainer is None:
+        if self.config.residency in ("disk", "memory") or self.trainer is None:
             return None
         device, unfused = self.trainer.strategy.root_device, self.augmentation.unfused
         if self.config.residency == "auto" and (unfused or not fits(self.cache, len(rows), device)):

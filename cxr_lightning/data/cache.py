@@ -36,6 +36,7 @@ from cxr_lightning.data.storage import cache_home
 __all__ = ["ImageCache", "open_cache"]
 
 COMMIT_SECONDS = 1.0  # how much work a kill can cost
+_HELD_AT_ONCE = 1024  # pictures copied to memory in one step
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,15 @@ class ImageCache:
         if rows.size and rows.min() < 0:
             raise IndexError("row -1 is that of a bad picture; ask for the rows that are not")
         return np.asarray(self._pixels[rows])
+
+    def hold(self) -> None:
+        """Copy the pictures of the run to memory, which processes forked from this one share."""
+        held = np.zeros(self.shape, np.uint8)  # slots that are not written to take no memory
+        wanted = np.unique(self.rows[self.rows >= 0])
+        for start in range(0, len(wanted), _HELD_AT_ONCE):
+            part = wanted[start : start + _HELD_AT_ONCE]
+            held[part] = self._pixels[part]
+        self.__dict__["_mapped"] = held
 
     @property
     def _pixels(self) -> NDArray[np.uint8]:

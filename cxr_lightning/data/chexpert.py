@@ -24,7 +24,7 @@ import pandas as pd
 from pydantic import Field
 
 from cxr_lightning.data.chexpert_files import TABLES, Archive, find_archive, split_paths
-from cxr_lightning.data.columns import parse_ages, parse_sexes
+from cxr_lightning.data.columns import parse_ages, parse_sexes, plausible_ages
 from cxr_lightning.data.phantom_root import phantom_folder
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.data.report_labels import (
@@ -32,6 +32,7 @@ from cxr_lightning.data.report_labels import (
     ReportLabelConfig,
     header_of,
     label_columns,
+    label_strata,
     parse_labels,
     select_projection,
     unlearnable,
@@ -102,6 +103,9 @@ def read_studies(config: Config) -> Reading:
         for table, part in zip(splits, parts, strict=True)
     ]
     studies = pd.concat(parts, ignore_index=True)
+    ages = studies["age_years"].to_numpy(np.float64)
+    studies["age_years"], odd = plausible_ages(ages, oldest=120, zero=False)
+    notes += odd
     lateral = studies.pop("lateral").to_numpy(dtype=bool)
     studies, flow = select_projection(studies, config.projection, lateral=lateral)
     notes += unlearnable(studies, labels)
@@ -165,10 +169,11 @@ def _read_table(archive: Archive, table: str, labels: LabelSpace, config: Config
             "study_id": study,
             "view": _views(raw, lateral),
             "split": "",
-            "age_years": _ages(raw),
+            "age_years": parse_ages(raw["Age"]).values if "Age" in raw else np.nan,
             "sex": parse_sexes(raw["Sex"]).values if "Sex" in raw else "UNKNOWN",
             "lateral": lateral,
             **values,
+            **label_strata(raw),
         }
     )
 
@@ -210,10 +215,3 @@ def _views(raw: pd.DataFrame, lateral: npt.NDArray[np.bool_]) -> npt.NDArray[np.
     stated = raw["AP/PA"].str.strip().str.upper() if "AP/PA" in raw else pd.Series("", raw.index)
     frontal = stated.where(stated.isin(("AP", "PA")), "UNKNOWN").to_numpy(dtype=object)
     return np.where(lateral, "LATERAL", frontal)
-
-
-def _ages(raw: pd.DataFrame) -> npt.NDArray[np.float64]:
-    if "Age" not in raw:
-        return np.full(len(raw), np.nan)
-    ages: npt.NDArray[np.float64] = parse_ages(raw["Age"]).values
-    return np.where((ages > 0) & (ages <= 120), ages, np.nan)

@@ -7,22 +7,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.previous import PREVIOUS, with_previous_labels
-from cxr_lightning.data.reading import FlowStep, Reading, flow_step
+from cxr_lightning.data.reading import STRATUM, FlowStep, Reading, flow_step
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.studies import (
     SPLITS,
+    audit_leakage,
     fingerprint,
     label_array,
     split_by_patient,
     validate_studies,
 )
 
-__all__ = ["Cohort", "build_cohort", "leave_out", "split_counts"]
+__all__ = ["Cohort", "build_cohort", "leave_out", "refuse_leaks", "split_counts"]
 
 StudyReader = Callable[[DataConfig], Reading]
 
@@ -48,6 +50,8 @@ class Cohort:
         How the files were understood, a sentence each.
     sources
         Of a mix, the configuration of each of its sources (see :class:`~.reading.Reading`).
+    crossing
+        Where the files put patients into more than one split (see there too).
     """
 
     table: pd.DataFrame
@@ -57,6 +61,7 @@ class Cohort:
     fingerprint: str
     notes: tuple[str, ...] = ()
     sources: Mapping[str, DataConfig] = field(default_factory=dict)
+    crossing: str = ""
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split, int64, ascending."""
@@ -99,8 +104,9 @@ def build_cohort(config: DataConfig) -> Cohort:
         tuple(flow),
         all_images,
         fingerprint(studies, labels),
-        reading.notes,
+        (*reading.notes, *([reading.crossing] if reading.crossing else [])),
         reading.sources,
+        reading.crossing,
     )
 
 
@@ -121,6 +127,35 @@ def leave_out(cohort: Cohort, bad: np.ndarray, reason: str) -> Cohort:
         flow=(*cohort.flow, step),
         fingerprint=fingerprint(table, cohort.labels),
     )
+
+
+def refuse_leaks(
+    cohort: Cohort, name: str, content_hash: npt.NDArray[np.uint64] | None = None
+) -> None:
+    """Raise DataError where patients, or identical pictures, are in more than one split.
+
+    Parameters
+    ----------
+    cohort
+        Of the data set `name`.
+    content_hash : uint64 array of shape (rows,), optional
+        Hash of each image's pixels; without it only patients are compared.
+    """
+    leaks = audit_leakage(cohort.table, content_hash)
+    text = [f"data={name}: {leaks.describe()}"]
+    if leaks.patients:
+        text += [cohort.crossing] if cohort.crossing else []
+        text += [
+            "What is learnt of a person must not be tested on that person. Correct the lists or "
+            "the column of splits, or use data.split=patient, which needs none."
+        ]
+    if leaks.duplicates:
+        text += [
+            "Leave copies out with data.on_duplicate=skip, or look at them first with "
+            "python -m cxr_lightning.prepare."
+        ]
+    if not leaks.clean:
+        raise DataError("\n".join(text))
 
 
 def _describe(step: FlowStep) -> str:
@@ -163,7 +198,14 @@ def _draw(studies: pd.DataFrame, patients: np.ndarray, count: int, seed: int) ->
 
 
 def _split(studies: pd.DataFrame, config: DataConfig, labels: LabelSpace) -> pd.DataFrame:
-    """Cut what no list has decided: all three splits, or validation from "train_val"."""
+    """Cut what no list has decided: all three splits, or validation from "train_val".
+
+    The columns that it is stratified over are dropped.
+    """
+    names = tuple(str(name) for name in studies if str(name).startswith(STRATUM))
+    strata = studies[["patient_id", *(names or labels.names)]]
+    labels = LabelSpace(names or labels.names)
+    studies = studies.drop(columns=list(names))
     given = studies["split"]
     if given.isin(SPLITS).all():
         return studies
@@ -175,12 +217,13 @@ def _split(studies: pd.DataFrame, config: DataConfig, labels: LabelSpace) -> pd.
             "val": config.val_fraction,
             "test": config.test_fraction,
         }
-        return split_by_patient(studies, fractions, labels=labels, seed=config.split_seed)
+        cut = split_by_patient(strata, fractions, labels=labels, seed=config.split_seed)
+        return studies.assign(split=cut["split"])
     undecided = given == "train_val"
     if not undecided.any():
         return studies
     fractions = {"train": 1 - config.val_fraction, "val": config.val_fraction}
-    cut = split_by_patient(studies[undecided], fractions, labels=labels, seed=config.split_seed)
+    cut = split_by_patient(strata[undecided], fractions, labels=labels, seed=config.split_seed)
     return studies.assign(split=given.where(~undecided, cut["split"]))
 
 

@@ -28,6 +28,8 @@ __all__ = [
     "parse_numbers",
     "parse_sexes",
     "parse_views",
+    "plausible_ages",
+    "shape_of",
 ]
 
 MISSING = ("", "na", "n/a", "nan", "null", "<na>", ".", "missing", "unknown", "not available")
@@ -96,6 +98,19 @@ def parse_ages(text: pd.Series) -> Parsed:
     return each_distinct(text, read, np.float64)
 
 
+def plausible_ages(
+    ages: npt.NDArray[np.float64], *, oldest: float, zero: bool = True
+) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+    """Return ages in years, NaN for those over `oldest`, and a note that counts these, if any.
+
+    `zero`: whether an age of 0 is one, rather than unknown.
+    """
+    odd = (ages > oldest) | ((ages == 0) & (not zero))
+    stated = f"over {oldest:g}" if zero else f"of 0 or over {oldest:g}"
+    note = f"{int(odd.sum()):,} image(s) state an age {stated}: it is unknown"
+    return np.where(odd, np.nan, ages), (note,) if odd.any() else ()
+
+
 def parse_sexes(text: pd.Series) -> Parsed:
     """Return M, F or UNKNOWN."""
     return each_distinct(text, lambda word: _SEXES.get(word.lower()), np.object_)
@@ -143,3 +158,8 @@ def bad_cells(file: Path, text: pd.Series, wrong: npt.NDArray[np.bool_]) -> str:
     counted = text.iloc[rows].value_counts()
     found = pd.Series(rows).groupby(text.iloc[rows].to_numpy()).apply(list)
     return bullet_list(f"{word!r} ({places(file, found[word])})" for word in counted.index)
+
+
+def shape_of(text: str) -> str:
+    """Return a text with every letter as A and every digit as 9: how it is written, not what."""
+    return re.sub(r"[^\W\d_]", "A", re.sub(r"\d", "9", text))

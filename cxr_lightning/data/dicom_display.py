@@ -35,8 +35,9 @@ def display_values(
     dataset
         Its Modality and VOI LUT attributes are read.
     seen
-        Returns the pixels' values, each at least once. Called only where the range is shown: it is
-        then spread, without `padding`, over 0 to 255.
+        Returns the pixels' values, each at least once; without a modality look-up table and padding
+        the smallest and the largest are enough. Called only where the range is shown: it is then
+        spread, without `padding`, over 0 to 255.
     padding
         See :func:`padding_value`.
     voi

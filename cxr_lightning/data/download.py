@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.reading import Reading
@@ -63,8 +64,9 @@ def download(config: DataConfig, say: Callable[[str], None]) -> DataConfig:
     DataError
         No network, no permission, no room, damaged files: what to do by hand.
     """
-    if config.name != "nih":
-        reason = _BY_HAND.get(config.name, "where its files come from is not known here.")
+    if config.name != "nih" or config.synthetic:
+        name = "phantom" if config.synthetic else config.name
+        reason = _BY_HAND.get(name, "where its files come from is not known here.")
         raise ConfigError(f"data={config.name} --download: {reason}")
     root = config.root or Path("nih-sample")
     chosen = config.model_copy(update={"root": root, "split": "patient"})
@@ -176,9 +178,9 @@ def _arrange(unpacked: Path, root: Path, by_hand: str) -> None:
 
 def _check(config: DataConfig) -> None:
     """Refuse a sample that lacks pictures of its table."""
-    from cxr_lightning.data.nih import read_studies
+    from cxr_lightning.data import nih
 
-    reading: Reading = read_studies(config)
+    reading: Reading = nih.read_studies(cast("nih.Config", config))
     lost = [path for path in reading.table["image_path"] if not _has_content(path)]
     if lost:
         raise DataError(

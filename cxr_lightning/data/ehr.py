@@ -165,9 +165,9 @@ def read_studies(config: Config) -> Reading:
 def _phantom(config: Config) -> Config:
     """Return the configuration of the synthetic hospital, which is written if need be."""
     # The drawing code imports OpenCV; `--help` reads this file for its fields only.
-    from cxr_lightning.phantom.layouts.ehr import write_ehr_phantom
+    from cxr_lightning.phantom.layouts.ehr import VERSION, write_ehr_phantom
 
-    folder = phantom_folder(config, config.phantom, write_ehr_phantom)
+    folder = phantom_folder(config, config.phantom, write_ehr_phantom, version=VERSION)
     poor = {"poor quality": Rule(column="quality", equals="poor")}
     exclude = poor | config.select.exclude
     own = {

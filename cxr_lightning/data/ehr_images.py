@@ -13,12 +13,14 @@ from rich.console import Console
 
 from cxr_lightning.config.schema import Section
 from cxr_lightning.data.columns import (
+    MISSING,
     Parsed,
     bad_cells,
     parse_ages,
     parse_days,
     parse_sexes,
     parse_views,
+    shape_of,
 )
 from cxr_lightning.data.dicom_headers import PROBLEM, TAGS, read_headers
 from cxr_lightning.data.tables import read_text_table
@@ -179,7 +181,9 @@ def _understood(
                 cells = bad_cells(file, text, parsed.wrong)
                 problems.append(f"{told[what].name} must be {allowed}:\n{cells}")
             else:
-                counted = text[parsed.wrong].value_counts().head(10)
+                # notes leave the machine, and a date must not
+                words = text.map(shape_of) if what == "date" else text
+                counted = words[parsed.wrong].value_counts().head(10)
                 listed = ", ".join(f"{word!r} {count:,}" for word, count in counted.items())
                 notes.append(f"{what} not understood, so unknown: {listed}")
         return np.asarray(parsed.values)
@@ -203,6 +207,9 @@ def _understood(
         notes.append(f"ages outside of 0 to 120 years, so unknown: {int(odd.sum()):,}")
     sexes = told.get("sex", headers["PatientSex"])
     views = told.get("view", headers["ViewPosition"])
+    untold = views.str.strip().str.lower().isin(MISSING) & (headers[PROBLEM] == "")
+    if untold.any():
+        notes.append(f"view not given, so unknown: {int(untold.sum()):,}")
     patient = told.get("patient", headers["PatientID"]).str.strip()
     frame = pd.DataFrame(
         {

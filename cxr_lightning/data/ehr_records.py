@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from cxr_lightning.config.schema import Section
-from cxr_lightning.data.columns import bad_cells, parse_days, parse_numbers
+from cxr_lightning.data.columns import bad_cells, parse_days, parse_numbers, shape_of
 from cxr_lightning.data.linkage import check_past, newest_before, one_a_day
 from cxr_lightning.data.rules import Rule, Ruler, grade_word
 from cxr_lightning.data.tables import missing_columns, places, read_text_table
@@ -200,5 +199,4 @@ def why_unlinked(patients: pd.Series, records: Records) -> str:
 def _shape(ids: pd.Series) -> str:
     if ids.empty:
         return "nothing"
-    shapes = ids.map(lambda one: re.sub(r"[^\W\d_]", "A", re.sub(r"\d", "9", one)))
-    return repr(str(shapes.value_counts().index[0]))
+    return repr(str(ids.map(shape_of).value_counts().index[0]))

@@ -16,11 +16,11 @@ from cxr_lightning.data.rules import Rule, Ruler
 from cxr_lightning.data.sieve import Sieve
 from cxr_lightning.errors import ConfigError, DataError, bullet_list, nearest
 
-__all__ = ["Selection", "select_radiographs"]
+__all__ = ["Selection", "Tags", "leave_out_by_tags", "select_radiographs"]
 
 
-class Selection(Section):
-    """What a file must be, by its DICOM header or the table of images."""
+class Tags(Section):
+    """What a file must be by its DICOM header."""
 
     modalities: tuple[str, ...] = Field(
         ("CR", "DX", "DR", "RG"), description="DICOM Modality of a radiograph."
@@ -32,6 +32,11 @@ class Selection(Section):
         False,
         description="Leave out files without Modality or Body Part too; else they are counted.",
     )
+
+
+class Selection(Tags):
+    """What a file must be, by its DICOM header or the table of images."""
+
     exclude: dict[str, Rule] = Field(
         default_factory=dict,
         description="Named rules over columns of the image table or DICOM keywords; what they "
@@ -73,8 +78,7 @@ def select_radiographs(
         )
     sieve, notes = Sieve(found), []
     if found["dicom"].any():
-        sieve.leave_out("unreadable DICOM header", bad, rare=True)
-        notes = _leave_out_by_tags(sieve, selection)
+        notes = leave_out_by_tags(sieve, selection)
     for name, rule in selection.exclude.items():
         holds = ruler.apply(rule, sieve.frame[rule.column])
         sieve.leave_out(f"{name} ({rule})", holds == 1)
@@ -82,8 +86,24 @@ def select_radiographs(
     return sieve, tuple(notes)
 
 
-def _leave_out_by_tags(sieve: Sieve, selection: Selection) -> list[str]:
+def leave_out_by_tags(sieve: Sieve, selection: Tags) -> list[str]:
+    """Leave out files whose headers cannot be read or are not those of a chest radiograph.
+
+    Parameters
+    ----------
+    sieve
+        Its frame has `dicom` (bool), `problem` (why a header is none, or "") and the columns
+        `NumberOfFrames`, `Modality` and `BodyPartExamined` as text; rows that are no `dicom` stay.
+    selection
+        The rules.
+
+    Returns
+    -------
+    list of str
+        What was left out for which words, and what headers do not tell.
+    """
     notes = []
+    sieve.leave_out("unreadable DICOM header", sieve.frame["problem"] != "", rare=True)
     frames = pd.to_numeric(sieve.frame["NumberOfFrames"], errors="coerce")
     sieve.leave_out("several frames in one file", frames > 1, rare=True)
     for tag, what, allowed, fits in (

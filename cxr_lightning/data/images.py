@@ -42,7 +42,7 @@ __all__ = [
     "to_grey",
 ]
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Raised whenever the same file would give other pixels; caches of another version are not used."""
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})

@@ -28,6 +28,7 @@ from cxr_lightning.data.report_labels import (
     ReportLabelConfig,
     header_of,
     label_columns,
+    label_strata,
     parse_labels,
     select_projection,
     unlearnable,
@@ -222,7 +223,7 @@ def _with_labels(
         what="studies",
     )
     values = parse_labels(raw, labels, blank=config.blank, file=file)
-    found = pd.DataFrame({"study_id": raw["study_id"], **values})
+    found = pd.DataFrame({"study_id": raw["study_id"], **values, **label_strata(raw)})
     return images.merge(found, on="study_id", how="inner")
 
 

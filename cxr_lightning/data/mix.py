@@ -25,7 +25,7 @@ from cxr_lightning.config.schema import DataConfig, UncertaintyPolicy
 from cxr_lightning.config.sources import SHARED
 from cxr_lightning.data.cohort import Cohort, build_cohort
 from cxr_lightning.data.mix_labels import Member, merge_labels
-from cxr_lightning.data.phantom_root import PhantomSize, phantom_folder
+from cxr_lightning.data.phantom_root import PhantomSize
 from cxr_lightning.data.previous import PREVIOUS
 from cxr_lightning.data.reading import FlowStep, Reading
 from cxr_lightning.errors import ConfigError, DataError, UserError
@@ -200,18 +200,8 @@ def _as_if_alone(config: Config, name: str, number: int) -> DataConfig:
     if "phantom" in (str(config.root), str(part.root)) and part.name != "phantom":
         # Other patients in each: the same ones twice would be duplicates.
         size = config.phantom.model_copy(update={"seed": config.phantom.seed + number})
-        if part.name == "nih":  # by itself it has no layout but data=phantom
-            own["root"] = _nih_phantom(part.model_copy(update=own), size)
-        else:
-            own |= {"root": Path("phantom"), "phantom": size}
+        own |= {"root": Path("phantom"), "phantom": size}
     return part.model_copy(update=own)
-
-
-def _nih_phantom(part: DataConfig, size: PhantomSize) -> Path:
-    # The drawing code imports OpenCV; `--help` reads this file for its fields only.
-    from cxr_lightning.phantom import write_phantom
-
-    return phantom_folder(part, size, write_phantom)
 
 
 def _table(name: str, cohort: Cohort, matches: Sequence[Match]) -> pd.DataFrame:

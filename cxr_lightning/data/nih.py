@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
 from cxr_lightning.config.schema import DataConfig
-from cxr_lightning.data.columns import parse_ages
-from cxr_lightning.data.reading import Reading
+from cxr_lightning.data.columns import parse_ages, plausible_ages
+from cxr_lightning.data.phantom_root import PhantomSize, phantom_folder, phantom_name
+from cxr_lightning.data.reading import Reading, strata
 from cxr_lightning.data.tables import line_of, read_text_table
 from cxr_lightning.errors import ConfigError, DataError, bullet_list
 from cxr_lightning.labels import NO_FINDING, LabelSpace
@@ -58,16 +58,19 @@ class Config(DataConfig):
     """NIH ChestX-ray14."""
 
     root: Path | None = Field(
-        None, description="Folder with Data_Entry_2017.csv (or sample_labels.csv) and the images."
+        None,
+        description="Folder with Data_Entry_2017.csv (or sample_labels.csv) and the images; "
+        "phantom: synthetic radiographs, made on first use.",
     )
     split: Literal["official", "patient"] = Field(
         "official",
         description="official: test_list.txt is the test set and validation is cut from "
         "train_val_list.txt by patient; patient: all three are cut anew.",
     )
+    phantom: PhantomSize = Field(default_factory=PhantomSize)
 
 
-def read_studies(config: DataConfig) -> Reading:
+def read_studies(config: Config) -> Reading:
     """Read the table, the image paths and, for ``split=official``, the lists.
 
     Returns
@@ -83,10 +86,15 @@ def read_studies(config: DataConfig) -> Reading:
         table or each other: everything of a file at once.
     """
     if config.root is None:
-        raise ConfigError("data.root: required; the folder with Data_Entry_2017.csv and the images")
+        raise ConfigError(
+            "data.root: required; the folder with Data_Entry_2017.csv and the images, or phantom"
+        )
     root = config.root
     if str(root) == "phantom":
-        raise ConfigError("data.root=phantom: the synthetic NIH is data=phantom")
+        # The drawing code imports OpenCV; `--help` reads this file for its fields only.
+        from cxr_lightning.phantom import write_phantom
+
+        root = phantom_folder(config, config.phantom, write_phantom)
     if not root.is_dir():
         raise ConfigError(f"data.root={root}: there is no such folder")
     labels = LABELS.choose(config.labels, also=(NO_FINDING,))
@@ -94,6 +102,8 @@ def read_studies(config: DataConfig) -> Reading:
     raw = read_text_table(
         file, required=_WANTED, filled=("Image Index", "Patient ID"), unique="Image Index"
     )
+    # The 2017 table holds ages up to 414: unknown, not clipped. What is no age is unknown as well.
+    ages, notes = plausible_ages(parse_ages(raw["Patient Age"]).values, oldest=100)
     studies = pd.DataFrame(
         {
             "sample_id": raw["Image Index"],
@@ -102,17 +112,22 @@ def read_studies(config: DataConfig) -> Reading:
             "study_id": [name.rpartition(".")[0] or name for name in raw["Image Index"].tolist()],
             "view": _views(raw),
             "split": "",
-            "age_years": _ages(raw["Patient Age"]),
+            "age_years": ages,
             "sex": _sexes(raw),
         }
     )
     if "Follow-up #" in raw:
         studies["visit"] = pd.to_numeric(raw["Follow-up #"], errors="coerce").astype(np.float64)
-    for name, values in _findings(raw["Finding Labels"], labels, file).items():
-        studies[name] = values
+    findings = _findings(raw["Finding Labels"], file)
+    studies = studies.assign(
+        **{name: findings[name] for name in labels.names},
+        **strata({name: findings[name] for name in LABELS.names}),
+    )
+    crossing = ""
     if config.split == "official":
-        studies["split"] = _official_split(studies["sample_id"], studies["patient_id"], root)
-    return Reading(studies, labels)
+        studies["split"] = _official_split(studies["sample_id"], root)
+        crossing = _crossing(studies)
+    return Reading(studies, labels, notes=notes, crossing=crossing)
 
 
 def _find_table(root: Path) -> Path:
@@ -161,22 +176,13 @@ def _sexes(raw: pd.DataFrame) -> pd.Series:
     return pd.Series("UNKNOWN", index=raw.index)
 
 
-def _ages(text: pd.Series) -> npt.NDArray[np.float64]:
-    """Return ages in years: "058Y", "012M" and "030D" of the Kaggle sample too.
-
-    The 2017 table holds ages up to 414; over 100 they are unknown, not clipped. What is no age is
-    unknown as well.
-    """
-    age = parse_ages(text).values.astype(np.float64)
-    return np.where(age <= 100, age, np.nan)
-
-
-def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.ndarray]:
-    known = {*LABELS.names, NO_FINDING}
+def _findings(text: pd.Series, file: Path) -> dict[str, np.ndarray]:
+    """Return every label, `No Finding` too: float32 arrays of shape (rows,)."""
+    known = (*LABELS.names, NO_FINDING)
     # Few hundred distinct combinations stand for all rows: parse each one once.
     codes, combinations = pd.factorize(text)
     sets = [{word.strip() for word in combination.split("|")} for combination in combinations]
-    if unknown := set().union(*sets) - known:
+    if unknown := set().union(*sets).difference(known):
         rows = np.flatnonzero(np.isin(codes, [i for i, s in enumerate(sets) if s & unknown]))
         lines = [f"line {line_of(row)}: {text.iat[row]!r}" for row in rows.tolist()]
         raise DataError(
@@ -184,12 +190,11 @@ def _findings(text: pd.Series, labels: LabelSpace, file: Path) -> dict[str, np.n
             f"{bullet_list(lines)}\nKnown: {', '.join(sorted(known))}"
         )
     return {
-        name: np.array([name in found for found in sets], dtype=np.float32)[codes]
-        for name in labels.names
+        name: np.array([name in found for found in sets], dtype=np.float32)[codes] for name in known
     }
 
 
-def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.ndarray:
+def _official_split(samples: pd.Series, root: Path) -> np.ndarray:
     lists = {split: _read_list(root, name) for split, name in _LISTS.items()}
     names = samples.tolist()
     of = {image: split for split, listed in lists.items() for image in listed}
@@ -197,12 +202,6 @@ def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.n
     problems = []
     if both := sorted(lists["train_val"] & lists["test"]):
         problems.append(f"{len(both)} image(s) on both lists:\n{bullet_list(both)}")
-    crossing = sorted(
-        set(patients[split == "train_val"].tolist()) & set(patients[split == "test"].tolist()),
-        key=lambda p: p.zfill(9),
-    )
-    if crossing:
-        problems.append(f"{len(crossing)} patient(s) on both lists:\n{bullet_list(crossing)}")
     for name, listed in lists.items():
         if absent := sorted(listed.difference(names)):
             problems.append(
@@ -218,6 +217,12 @@ def _official_split(samples: pd.Series, patients: pd.Series, root: Path) -> np.n
         problems.append("Correct the lists, or use data.split=patient, which does not need them.")
         raise DataError(f"{root}: the official lists do not fit the table\n" + "\n".join(problems))
     return split
+
+
+def _crossing(studies: pd.DataFrame) -> str:
+    on = {split: set(part["patient_id"]) for split, part in studies.groupby("split")}
+    both = on.get("train_val", set()) & on.get("test", set())
+    return f"{len(both):,} patient(s) are on both {' and '.join(_LISTS.values())}." if both else ""
 
 
 def _read_list(root: Path, name: str) -> set[str]:
@@ -238,8 +243,10 @@ def _text(file: Path) -> str:
         raise DataError(f"{file}: not a readable list of images: {error}") from None
 
 
-def boxes_folder(config: DataConfig) -> Path | None:
+def boxes_folder(config: Config) -> Path | None:
     """Return the folder that may hold :func:`read_boxes`'s file."""
+    if str(config.root) == "phantom":
+        return phantom_name(config, config.phantom)
     return config.root
 
 

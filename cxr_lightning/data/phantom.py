@@ -38,7 +38,8 @@ def read_studies(config: Config) -> Reading:
 
     root = boxes_folder(config)
     write_phantom(root, images=config.images, seed=config.phantom_seed, size=config.pixels)
-    fields = {key: getattr(config, key) for key in nih.Config.model_fields}
+    shared = set(nih.Config.model_fields) & set(Config.model_fields)
+    fields = {key: getattr(config, key) for key in shared}
     return nih.read_studies(nih.Config(**(fields | {"root": root})))
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from cxr_lightning.config.schema import DataConfig, Section
 from cxr_lightning.data.storage import cache_home
 
-__all__ = ["PhantomSize", "phantom_folder"]
+__all__ = ["PhantomSize", "phantom_folder", "phantom_name"]
 
 
 class PhantomSize(Section):
@@ -21,9 +21,16 @@ class PhantomSize(Section):
     pixels: int = Field(256, ge=32, le=1024, description="Side of the radiographs, in pixels.")
 
 
-def phantom_folder(config: DataConfig, size: PhantomSize, write: Callable[..., None]) -> Path:
+def phantom_folder(
+    config: DataConfig, size: PhantomSize, write: Callable[..., None], *, version: int = 1
+) -> Path:
     """Return the folder of the phantom in the layout of `config.name`; it is written if need be."""
-    name = f"phantom-{config.name}-{size.images}x{size.pixels}-seed{size.seed}"
-    folder = cache_home(config.cache_dir) / name
+    folder = phantom_name(config, size, version=version)
     write(folder, images=size.images, seed=size.seed, size=size.pixels)
     return folder
+
+
+def phantom_name(config: DataConfig, size: PhantomSize, *, version: int = 1) -> Path:
+    """Return where that folder is, or will be; each version of a layout has one of its own."""
+    name = f"phantom-{config.name}-{size.images}x{size.pixels}-seed{size.seed}"
+    return cache_home(config.cache_dir) / (f"{name}-v{version}" if version > 1 else name)

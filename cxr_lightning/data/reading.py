@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.labels import LabelSpace
 
-__all__ = ["FlowStep", "Reading", "flow_step"]
+__all__ = ["STRATUM", "FlowStep", "Reading", "flow_step", "strata"]
+
+STRATUM = "stratum/"
+"""What the columns' names begin with over which a new split is stratified."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,10 @@ class Reading:
     table
         The study table, not yet split: `split` is "train", "val", "test" or "train_val" where a
         published list says so, and "" where none does. Labels are 1, 0, NaN (unknown) or -1
-        (uncertain).
+        (uncertain). Columns `stratum/LABEL` hold every label that the data set tells, 1 where it is
+        positive, whichever were chosen: a new split is stratified over them and rids the table of
+        them, so that runs with other labels have the same patients in each part. Without any it is
+        stratified over the chosen labels.
     labels
         The chosen labels, in the order of the network's outputs.
     flow
@@ -43,6 +51,9 @@ class Reading:
     sources
         Of a mix, the configuration of each value of the column `source`, with its uncertainty
         policies by the labels of the mix; empty where the data set is one.
+    crossing
+        Where the files themselves put patients into more than one split, a sentence; or "". Nothing
+        is trained on such a table; `prepare` reports it.
     """
 
     table: pd.DataFrame
@@ -50,6 +61,12 @@ class Reading:
     flow: tuple[FlowStep, ...] = ()
     notes: tuple[str, ...] = ()
     sources: Mapping[str, DataConfig] = field(default_factory=dict)
+    crossing: str = ""
+
+
+def strata(labels: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.float32]]:
+    """Return labels, arrays of shape (rows,), as columns that a split is stratified over."""
+    return {STRATUM + name: (values == 1).astype(np.float32) for name, values in labels.items()}
 
 
 def flow_step(reason: str, left_out: int, studies: pd.DataFrame) -> FlowStep:

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.columns import bad_cells
 from cxr_lightning.data.phantom_root import PhantomSize
-from cxr_lightning.data.reading import FlowStep, flow_step
+from cxr_lightning.data.reading import FlowStep, flow_step, strata
 from cxr_lightning.errors import DataError
 from cxr_lightning.labels import NO_FINDING, LabelSpace
 
@@ -28,6 +28,7 @@ __all__ = [
     "ReportLabelConfig",
     "header_of",
     "label_columns",
+    "label_strata",
     "parse_labels",
     "select_projection",
     "unlearnable",
@@ -121,6 +122,13 @@ def parse_labels(
             + "\n".join(problems)
         )
     return found
+
+
+def label_strata(raw: pd.DataFrame) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the columns of a table of texts over which a split is stratified, chosen or not."""
+    raw = raw.rename(columns=_FORMER)
+    words = {name: raw[name].str.strip() for name in LABELS.names if name in raw}
+    return strata({name: text.isin(("1", "1.0")).to_numpy() for name, text in words.items()})
 
 
 def _value(word: str) -> float | None:

@@ -18,11 +18,13 @@ class Sieve:
     ----------
     frame : the rows that are left; it has a column `patient_id`.
     flow : the steps so far, beginning with "in the data set".
+    gone : of each step, its reason and the index of the rows that it left out.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
         self.flow: tuple[FlowStep, ...] = (flow_step("in the data set", 0, frame),)
+        self.gone: tuple[tuple[str, pd.Index], ...] = ()
 
     def leave_out(self, reason: str, gone: npt.ArrayLike, *, rare: bool = False) -> None:
         """Drop the rows that a bool array of shape (rows,) marks.
@@ -33,6 +35,7 @@ class Sieve:
         marked = np.asarray(gone, dtype=bool)
         if rare and not marked.any():
             return
+        self.gone = (*self.gone, (reason, self.frame.index[marked]))
         self.frame = self.frame[~marked]
         self.flow = (*self.flow, flow_step(reason, int(marked.sum()), self.frame))
 

@@ -14,12 +14,14 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.ehr_selection import Tags
 from cxr_lightning.data.identity import read_salt, salted, write_key
 from cxr_lightning.data.phantom_root import PhantomSize, phantom_folder
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.data.table_columns import Roles, read_roles
+from cxr_lightning.data.table_dicom import check_headers
 from cxr_lightning.data.table_hints import missing_choices
-from cxr_lightning.data.table_labels import column_labels, finding_labels
+from cxr_lightning.data.table_labels import column_labels, finding_labels, finding_strata
 from cxr_lightning.data.table_paths import find_images
 from cxr_lightning.data.tables import missing_columns, read_text_table
 from cxr_lightning.errors import ConfigError, DataError, bullet_list
@@ -70,11 +72,14 @@ class Config(DataConfig):
     split_column: str | None = Field(
         None, description="Column with train, val and test; it is followed unless split=patient."
     )
+    select: Tags = Field(default_factory=Tags)
     study: str | None = Field(None, description="Column of studies; none: each image is one.")
     visit: str | None = Field(
         None, description="Column of dates or numbers that orders the visits of a patient."
     )
-    view: str | None = Field(None, description="Column of view positions (PA, AP, lateral).")
+    view: str | None = Field(
+        None, description="Column of view positions (PA, AP, lateral); none: DICOM, or unknown."
+    )
     sex: str | None = Field(None, description="Column of sexes (M, F, male, female).")
     age: str | None = Field(None, description="Column of ages in years (58, 058Y, 006M).")
     date_format: str | None = Field(
@@ -170,23 +175,29 @@ def read_studies(config: Config) -> Reading:
     labels = _labels(config, raw, file, notes, problems)
     patient = None if config.patient == NO_PATIENT else config.patient
     image = str(config.image_column)
-    told = read_roles(raw, config.roles, file, image, patient, config.date_format, notes, problems)
+    told, crossing = read_roles(
+        raw, config.roles, file, image, patient, config.date_format, notes, problems
+    )
     images = find_images(raw[image].tolist(), config.root or file.parent, config.pattern)
-    notes += images.notes
+    headers = check_headers(images.paths, images.missing, config.select)
+    notes += (*images.notes, *headers.notes)
     if images.problem and (config.on_bad_image == "refuse" or len(images.missing) == len(raw)):
         advice = (
             "" if len(images.missing) == len(raw) else " Or leave them out: data.on_bad_image=skip."
         )
         problems.append(f"{image}: {images.problem}{advice}")
+    if headers.problem and config.on_bad_image == "refuse":
+        problems.append(f"{image}: {headers.problem}")
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise DataError(f"{file}: {count}\n" + "\n".join(f"* {problem}" for problem in problems))
+    told = told if config.view else told.assign(view=headers.views)
     table = _identified(config, raw, told, images.paths, patient)
-    return Reading(
-        pd.concat([table, pd.DataFrame(labels)], axis=1),
-        LabelSpace(tuple(labels)),
-        notes=tuple(notes),
-    )
+    over = {}
+    if config.findings is not None:
+        over = finding_strata(raw[config.findings], config.separator, config.no_finding)
+    studies, flow = headers.leave_out(pd.concat([table, pd.DataFrame(labels | over)], axis=1))
+    return Reading(studies, LabelSpace(tuple(labels)), flow, tuple(notes), crossing=crossing)
 
 
 def _phantom(config: Config) -> Config:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_lightning.data.columns import (
+    MISSING,
     Parsed,
     bad_cells,
     each_distinct,
@@ -65,14 +66,17 @@ def read_roles(
     date_format: str | None,
     notes: list[str],
     problems: list[str],
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, str]:
     """Read the columns; add to `notes` how, and to `problems` what is not understood.
 
     Returns
     -------
     DataFrame
         `split`, `view`, `sex`, `age_years`, and where named `visit` and the inputs.
+    str
+        Which patients the column of splits puts into more than one part, or "".
     """
+    crossing = ""
     _check_ids(raw, file, image, patient, problems)
     unknown = pd.Series("UNKNOWN", index=raw.index)
     told: dict[str, object] = {
@@ -90,11 +94,15 @@ def read_roles(
         return np.asarray(values)
 
     if roles.split is not None:
-        told["split"] = _splits(raw, roles.split, file, patient, read, notes, problems)
+        told["split"] = _splits(raw, roles.split, read, notes, problems)
+        if patient is not None:
+            crossing = _crossing(raw[patient], told["split"], roles.split, file)
     if roles.view is not None:
         values, wrong = parse_views(raw[roles.view])
         told["view"] = values
         notes.append(f"views of {roles.view}: {_counts(values)}")
+        if untold := int(raw[roles.view].str.lower().isin(MISSING).sum()):
+            notes.append(f"views of {roles.view} not given, so unknown: {untold:,}")
         if wrong.any():
             words = _counts(raw[roles.view][wrong].to_numpy())
             notes.append(f"views of {roles.view} that are none of PA, AP, LATERAL: {words}")
@@ -113,7 +121,7 @@ def read_roles(
         told["visit"] = _visits(raw, roles.visit, date_format, read)
     for name in roles.inputs:
         told[name] = _input(raw, name, file, notes, problems)
-    return pd.DataFrame(told, index=raw.index)
+    return pd.DataFrame(told, index=raw.index), crossing
 
 
 def _check_ids(
@@ -141,8 +149,6 @@ def _check_ids(
 def _splits(
     raw: pd.DataFrame,
     column: str,
-    file: Path,
-    patient: str | None,
     read: Read,
     notes: list[str],
     problems: list[str],
@@ -165,17 +171,19 @@ def _splits(
         split = np.where(split == "train", "train_val", split)
         notes.append(f"{column} has no validation part: it is cut from train, by patient")
     notes.append(f"split by {column}: {_counts(split)}")
-    if patient is not None:
-        pairs = pd.DataFrame({"patient": raw[patient], "split": split}).drop_duplicates()
-        crossing = pairs["patient"][pairs["patient"].duplicated()].unique()
-        if len(crossing):
-            rows = np.flatnonzero(raw[patient].isin(crossing[:1]))
-            problems.append(
-                f"{column}: {len(crossing):,} patient(s) of {patient} are in more than one part, "
-                f"such as the one of {places(file, rows)}. What is learnt of a person must not be "
-                "tested on that person: correct the column, or use data.split=patient."
-            )
     return split
+
+
+def _crossing(patients: pd.Series, split: object, column: str, file: Path) -> str:
+    pairs = pd.DataFrame({"patient": patients, "split": split}).drop_duplicates()
+    both = pairs["patient"][pairs["patient"].duplicated()].unique()
+    if not len(both):
+        return ""
+    rows = np.flatnonzero(patients.isin(both[:1]))
+    return (
+        f"{column}: {len(both):,} patient(s) of {patients.name} are in more than one part, such as "
+        f"the one of {places(file, rows)}."
+    )
 
 
 def _visits(raw: pd.DataFrame, column: str, date_format: str | None, read: Read) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_lightning.data.columns import MISSING, bad_cells, each_distinct
-from cxr_lightning.errors import bullet_list, nearest
+from cxr_lightning.data.reading import strata
+from cxr_lightning.data.tables import read_text_table
+from cxr_lightning.errors import DataError, bullet_list, nearest
 
-__all__ = ["VOCABULARY", "column_labels", "finding_labels"]
+__all__ = ["VOCABULARY", "column_labels", "finding_labels", "finding_strata", "labels_among"]
 
 VOCABULARY: dict[str, float] = {
     **dict.fromkeys(("1", "1.0", "yes", "y", "true", "t", "positive", "pos", "present", "+"), 1.0),
@@ -128,6 +131,37 @@ def finding_labels(
     if hint:
         notes.append(f"findings of {text.name}:{hint}")
     return labels, notes, []
+
+
+def finding_strata(text: pd.Series, separator: str, none_words: Sequence[str]) -> Labels:
+    """Return the findings of a column, the commonest where they are many, chosen or not."""
+    codes, combinations = pd.factorize(text)
+    sets = [{w.strip() for w in str(cell).split(separator)} - {""} for cell in combinations]
+    images = np.bincount(codes, minlength=len(sets))
+    counts: Counter[str] = Counter()
+    for found, count in zip(sets, images.tolist(), strict=True):
+        counts.update(dict.fromkeys(found.difference(none_words), count))
+    commonest = sorted(counts, key=lambda name: (-counts[name], name))[:_MOST_FINDINGS]
+    return strata({name: np.array([name in found for found in sets])[codes] for name in commonest})
+
+
+def labels_among(file: Path, delimiter: str, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return which of the labels of a network are columns of a table.
+
+    Raises
+    ------
+    DataError
+        None of them is.
+    """
+    columns = read_text_table(file, required=(), delimiter=delimiter).columns
+    found = tuple(name for name in wanted if name in columns)
+    if not found:
+        raise DataError(
+            f"{file}: none of the labels {', '.join(wanted)} is a column of it. It has "
+            f"{', '.join(columns)}. Rename those that mean the same, or name one that lists what "
+            "was found with data.findings=COLUMN."
+        )
+    return found
 
 
 def _not_a_label(raw: pd.DataFrame, name: str, wrong: npt.NDArray[np.bool_], file: Path) -> str:

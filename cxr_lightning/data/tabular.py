@@ -15,7 +15,7 @@ from cxr_lightning.errors import ConfigError, DataError, bullet_list, nearest
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.studies import COLUMNS
 
-__all__ = ["TabularEncoder", "fit_tabular", "input_columns"]
+__all__ = ["TabularEncoder", "fit_tabular", "input_columns", "is_missing"]
 
 _NEVER = frozenset(COLUMNS) - {"view", "age_years", "sex"}
 _MISSING = ("", "UNKNOWN")
@@ -179,6 +179,11 @@ def _fit(train: pd.DataFrame, name: str, labels: LabelSpace) -> _Numeric | _Cate
         return _Numeric(name, float(known.mean()), float(known.std()) or 1.0)
     words = _words(train[name])
     return _Categorical(name, tuple(sorted(set(words.dropna()))))
+
+
+def is_missing(column: pd.Series) -> pd.Series:
+    """Say where a column has no value, as the encoder takes it: NaN, blank, or UNKNOWN."""
+    return column.isna() if pd.api.types.is_numeric_dtype(column) else _words(column).isna()
 
 
 def _words(column: pd.Series) -> pd.Series:

@@ -25,6 +25,7 @@ from sklearn.metrics import (
 from cxr_lightning.errors import DataError
 
 __all__ = [
+    "FEWEST_IMAGES",
     "Clusters",
     "Components",
     "agreement_table",
@@ -35,6 +36,9 @@ __all__ = [
 
 SILHOUETTE_IMAGES = 2000
 """The silhouette needs all distances; beyond so many images it is taken over a random part."""
+
+FEWEST_IMAGES = 3
+"""So many span components at all."""
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +55,11 @@ class Components:
 
     scores: Floats
     explained: Floats
+
+    def first(self, count: int) -> Floats:
+        """Return the first components, (n, count), zero where there are fewer."""
+        shown = self.scores[:, :count]
+        return np.pad(shown, ((0, 0), (0, count - shown.shape[1])))
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def principal_components(features: ArrayLike, *, components: int = 50) -> Compon
         Fewer than 3 images, values that are not finite, or features that are all the same.
     """
     values = np.asarray(features, np.float64)
-    if len(values) < 3:
+    if len(values) < FEWEST_IMAGES:
         raise DataError(f"{len(values)} images are too few for principal components; use 3 or more")
     if not np.isfinite(values).all():
         raise DataError(f"{int((~np.isfinite(values)).any(axis=1).sum())} images have no features")

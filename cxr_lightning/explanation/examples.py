@@ -20,6 +20,7 @@ from cxr_lightning.explanation.source import BOX_SPACE, Source
 __all__ = ["choose_examples", "draw_examples"]
 
 SIDES = 512, 1024  # pixels: the least and the most of an overlay's longer side
+_SEEN = {"train": " (patient trained on)", "val": " (patient of validation)"}
 
 
 def choose_examples(
@@ -82,8 +83,11 @@ def draw_examples(
         agrees = None if np.isnan(truth[row] + threshold) else bool((p >= threshold) == truth[row])
         said = f"p = {p:.2f}" + ("" if np.isnan(threshold) else f", {called}")
         empty = "" if one.any() else "; no map"
+        known = _SEEN.get(str(source.table["seen"].iat[row]), "")
         examples.append(
-            Example(picture, explained, boxes, f"{said}; truth: {word}{empty}\n{name}", agrees)
+            Example(
+                picture, explained, boxes, f"{said}; truth: {word}{empty}\n{name}{known}", agrees
+            )
         )
     at = "" if np.isnan(threshold) else f" Called from p = {threshold:.2f}."
     return example_gallery(

@@ -16,8 +16,10 @@ class ExplainOptions(Section):
     """The options of `python -m cxr_lightning.explain`, beside those of the data."""
 
     bundle: Path = Field(description="The bundle that `fit` wrote.")
-    split: Literal["train", "val", "test", "all"] = Field(
-        "test", description="Part of the data set that is explained."
+    split: Literal["train", "val", "test", "all", "unseen"] = Field(
+        "test",
+        description="Part of the data set that is explained; unseen: the patients that no part of "
+        "the bundle's training held, whatever the split of the data given here.",
     )
     labels: tuple[str, ...] | None = Field(
         None, description="Some of the bundle's labels; none named: all."

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.evaluation.clusters import (
-    Components,
     agreement_table,
     enrichment_table,
     find_clusters,
@@ -62,8 +61,7 @@ def write_representation(
     table = source.table[["sample_id", "split", "view", "sex", "age_years"]].assign(
         cluster=clusters.assigned, **dict(zip(source.labels, source.truth.T, strict=True))
     )
-    places = _padded(components)
-    names = component_names(components, 3) + ["PC 3"] * (3 - len(components.explained))
+    places, names = components.first(3), component_names(components, 3)
     layouts = {"pca": (names[:2], places[:, :2])}
     for axis in range(3):
         table[f"pc{axis + 1}"] = places[:, axis]
@@ -107,12 +105,6 @@ def write_representation(
         f"{clusters.k} clusters (silhouette {best:.2f}"
         + ("; they hardly stand apart)" if best < 0.25 else ")")
     )
-
-
-def _padded(components: Components) -> NDArray[np.float64]:
-    """Three components (n, 3), zero where there are fewer."""
-    shown = components.scores[:, :3]
-    return np.pad(shown, ((0, 0), (0, 3 - shown.shape[1])))
 
 
 def _write_page(

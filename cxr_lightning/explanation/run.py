@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cxr_lightning import __version__
 from cxr_lightning.bundle import Bundle, load_bundle, read_bundle_info
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.errors import ConfigError, nearest
+from cxr_lightning.evaluation.clusters import FEWEST_IMAGES
 from cxr_lightning.evaluation.plots.style import save_figure
 from cxr_lightning.explanation.examples import choose_examples, draw_examples
 from cxr_lightning.explanation.features import run_network, stage_names
@@ -70,18 +71,36 @@ def run_explain(options: ExplainOptions, config: DataConfig) -> Path:
         f"{len(source):,} images of split={options.split}, "
         f"{source.boxes['row'].nunique():,} of them with boxes{skipped}"
     )
+    notes = _seen_before(source)
+    for line in notes:
+        reporter.say(f"warning: {line}", style="yellow")
     with ExitStack() as stack:
         tracked = None
         if options.run:
             tracked = stack.enter_context(open_existing(options.run, options.tracking_uri, folder))
         folder.mkdir(parents=True, exist_ok=True)
-        metrics = _explain(bundle, source, options, indices, config.batch_size, reporter)
+        metrics = _explain(bundle, source, options, indices, config.batch_size, reporter, notes)
         if tracked is not None:
             tracked.log_metrics(metrics)
             tracked.log_artifacts(folder, folder.name)
             reporter.say(f"sent to MLflow: {tracked.page}")
     reporter.say(f"everything is in {folder}")
     return folder
+
+
+def _seen_before(source: Source) -> list[str]:
+    """Say how many of the images are of patients that the network was trained on."""
+    seen = source.table["seen"]
+    if (seen == "").all():
+        return ["the bundle does not tell its patients: some of these may have been trained on"]
+    trained, validated = (int((seen == split).sum()) for split in ("train", "val"))
+    if not trained + validated:
+        return []
+    return [
+        f"{trained:,} of these {len(seen):,} images are of patients that the network was trained "
+        f"on, {validated:,} of patients that its best epoch was chosen by: on them maps, "
+        "localisation and clusters look better than on others. Examples are marked."
+    ]
 
 
 def _device(options: ExplainOptions) -> str:
@@ -109,8 +128,9 @@ def _explain(
     indices: list[int],
     batch_size: int,
     reporter: Reporter,
+    notes: Sequence[str],
 ) -> dict[str, float]:
-    """Write everything; return the metrics for MLflow."""
+    """Write everything; `notes` are warnings so far. Returns the metrics for MLflow."""
     with _progress() as bar:
         task = bar.add_task("Running the network", total=len(source))
         features, logits = run_network(
@@ -123,26 +143,29 @@ def _explain(
     chosen = _choose(source, probability, options)
     rows = np.unique(np.concatenate([*chosen.values(), source.boxes["row"].to_numpy(np.int64)]))
     metrics: dict[str, float] = {}
-    notes: list[str] = []
     if len(rows):
         maps = _heat_maps(bundle, source, rows, options, batch_size)
         _save_maps(maps, source, rows, options)
-        notes = warnings_of(maps)
-        for line in notes:
+        vanished = warnings_of(maps)
+        for line in vanished:
             reporter.say(f"warning: {line}", style="yellow")
+        notes = [*notes, *vanished]
         metrics = write_localisation(
             maps, rows, source, options.folder, method=options.method, reporter=reporter
         )
         _examples(chosen, maps, rows, source, probability, bundle, options)
-    said = write_representation(
-        features,
-        source,
-        options.folder / "representation",
-        stage=options.stage,
-        umap=options.umap,
-        seed=options.seed,
-    )
-    reporter.say(said)
+    if len(source) < FEWEST_IMAGES:
+        reporter.say(f"no representation: {len(source)} images have no principal components")
+    else:
+        said = write_representation(
+            features,
+            source,
+            options.folder / "representation",
+            stage=options.stage,
+            umap=options.umap,
+            seed=options.seed,
+        )
+        reporter.say(said)
     _write_summary(bundle, source, options, notes)
     return metrics
 
@@ -229,7 +252,7 @@ def _examples(
 
 
 def _write_summary(
-    bundle: Bundle, source: Source, options: ExplainOptions, notes: list[str]
+    bundle: Bundle, source: Source, options: ExplainOptions, notes: Sequence[str]
 ) -> None:
     summary = {
         "cxr_lightning": __version__,
@@ -240,7 +263,7 @@ def _write_summary(
         "images_unreadable": source.skipped,
         "data_fingerprint": source.fingerprint,
         "trained_on": dict(bundle.info.provenance),
-        "warnings": notes,
+        "warnings": list(notes),
     }
     text = json.dumps(summary, indent=2) + "\n"
     (options.folder / "explain.json").write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from cxr_lightning.data.cohort import Cohort, build_cohort
 from cxr_lightning.data.images import Placement, placement, read_image
 from cxr_lightning.data.nih import BOX_SPACE, read_boxes
 from cxr_lightning.data.previous import PREVIOUS
+from cxr_lightning.data.seen import UNSEEN
 from cxr_lightning.errors import ConfigError, DataError, bullet_list, nearest
 from cxr_lightning.explanation.options import ExplainOptions
 from cxr_lightning.studies import label_array
@@ -31,7 +32,8 @@ class Source:
 
     Attributes
     ----------
-    table : the rows of the study table, numbered from 0.
+    table : the rows of the study table, numbered from 0; `seen` is the split in which the bundle's
+        training had the patient, "unseen" where in none, "" where the bundle does not tell.
     labels : the labels that are explained.
     truth : float32 of shape (n, labels), 1, 0, NaN where unknown or uncertain.
     boxes : `row`, `label`, `x`, `y`, `width`, `height` in BOX_SPACE; empty where there are none.
@@ -66,7 +68,7 @@ class Source:
 
     def picture(self, row: int) -> NDArray[np.uint8]:
         """Read the radiograph itself, uint8 of shape (height, width)."""
-        return read_image(str(self.table["image_path"].iat[row]))
+        return read_image(str(self.table["image_path"].iat[row]), voi=self.image.voi)
 
     def placement(self, row: int) -> tuple[Placement, tuple[int, int]]:
         """Return how the radiograph lies in the square, and its height and width."""
@@ -95,10 +97,13 @@ def open_source(
     cohort = build_cohort(
         config.model_copy(update={"image": info.image, "labels": read, "tabular": inputs})
     )
-    split = np.arange(len(cohort.table)) if options.split == "all" else cohort.rows(options.split)
-    if not len(split):
+    seen = info.seen.split_of(cohort.table, config) if info.seen else ""
+    table = cohort.table.assign(seen=seen)
+    if options.split != "all":
+        column = "seen" if options.split == UNSEEN else "split"
+        table = table[table[column] == options.split].reset_index(drop=True)
+    if table.empty:
         raise DataError(f"split={options.split}: data={config.name} has no image in it")
-    table = cohort.table.iloc[split].reset_index(drop=True)
     boxes = _boxes(config, table, labels)
     always = np.union1d(boxes["row"].to_numpy(np.int64), _named(options, table))
     table, boxes = _draw(table, boxes, always, options)

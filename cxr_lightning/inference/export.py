@@ -28,7 +28,7 @@ def export(options: ExportOptions) -> None:
     """Write what `options` ask for, once it agrees with torch."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     info = read_bundle_info(options.bundle)
-    pictures, given = synthetic_pictures(info.image), 0
+    pictures, given = synthetic_pictures(info.image), "0"
     if options.input:
         most = max(1, MOST_PIXELS // info.image.size**2)
         decoded = decode_stream(image_paths(options.input, sys.stdin), info.image)
@@ -39,8 +39,9 @@ def export(options: ExportOptions) -> None:
             found.append(one.pixels)
             if len(found) == most:
                 break
+        cut = next(decoded, None) is not None
         decoded.close()
-        given = len(found)
+        given = f"{'the first ' if cut else ''}{len(found):,}"
         pictures = np.concatenate([pictures, np.stack(found)])
     output = options.output or options.bundle.with_suffix(".onnx")
     worst = export_onnx(options.bundle, output, pictures, opset=options.opset)
@@ -48,7 +49,7 @@ def export(options: ExportOptions) -> None:
         f"{output}: {len(info.labels)} labels, {info.image.size} pixels, opset {options.opset}"
     )
     console.print(
-        f"agrees with torch on {SYNTHETIC} synthetic and {given:,} given images: largest "
+        f"agrees with torch on {SYNTHETIC} synthetic and {given} given images: largest "
         f"difference of a probability {worst['probability']:.1e} (at most {TOLERANCE:g} is "
         f"accepted), of a logit {worst['logits']:.1e}"
     )

@@ -18,6 +18,9 @@ from cxr_lightning.inference.predictor import Predicted
 __all__ = ["Draw", "OverlayWriter"]
 
 
+LEAST = 512  # pixels: smaller squares are enlarged, to be looked at
+
+
 class Draw(Protocol):
     """Draws images (n, size, size) with what speaks for labels: (n, labels, size, size, 3), RGB."""
 
@@ -73,5 +76,11 @@ class OverlayWriter:
             )
             for label, picture in zip(positive, pictures[0], strict=True):
                 file = folder / (re.sub(r"[^\w.-]", "_", label) + ".png")
-                file.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+                file.write_bytes(cv2.imencode(".png", _large(picture)[..., ::-1])[1].tobytes())
                 self.written += 1
+
+
+def _large(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    factor = -(-LEAST // len(picture))
+    large = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large, np.uint8)

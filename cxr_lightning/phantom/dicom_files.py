@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     RLELossless,
 )
 
@@ -32,7 +35,7 @@ class Encoding:
     Attributes
     ----------
     syntax
-        implicit, explicit, RLE, JPEG 2000, JPEG-LS or JPEG lossless.
+        implicit, explicit, RLE, JPEG 2000, JPEG-LS, JPEG lossless, or JPEG (baseline, 8 bits).
     bits
         Bits Stored, 8 to 16.
     signed
@@ -61,8 +64,11 @@ ENCODINGS = (
     Encoding("implicit", 12, display="lut"),
     Encoding("explicit", 8, display="none"),
     Encoding("RLE", 12, signed=True, inverted=True),
+    Encoding("JPEG", 8, display="none"),
 )
-"""The kinds that occur; all are free of loss."""
+"""The kinds that occur; all but the last are free of loss."""
+
+_JPEG_QUALITY = 95
 
 _GDCM = {"JPEG-LS": "JPEGLSLossless", "JPEG lossless": "JPEGLosslessProcess14_1"}
 _LUT_BITS = 12
@@ -71,7 +77,9 @@ _LUT_BITS = 12
 def write_dicom(
     file: Path, grey: NDArray[np.uint8], encoding: Encoding, tags: Mapping[str, object]
 ) -> None:
-    """Write a picture (height, width) that is displayed as `grey`, to within one grey value.
+    """Write a picture (height, width) that is displayed as `grey`.
+
+    It is so to within one grey value; as JPEG, as near as quality 95 keeps it.
 
     Parameters
     ----------
@@ -100,6 +108,8 @@ def write_dicom(
         made.save_as(file, enforce_file_format=True)
         _recompress(file, _GDCM[encoding.syntax])
         return
+    if encoding.syntax == "JPEG":
+        _as_jpeg(made)
     if encoding.syntax in ("RLE", "JPEG 2000"):
         syntax = RLELossless if encoding.syntax == "RLE" else JPEG2000Lossless
         with warnings.catch_warnings():
@@ -147,6 +157,18 @@ def _dataset(grey: NDArray[np.uint8], encoding: Encoding) -> Dataset:
     made.PixelData = stored.astype(kind).tobytes()
     made["PixelData"].VR = "OB" if made.BitsAllocated == 8 else "OW"
     return made
+
+
+def _as_jpeg(made: Dataset) -> None:
+    """Compress 8-bit pixels as baseline JPEG, and say that it is not free of loss (PS3.3 C.7.6)."""
+    grey = np.frombuffer(made.PixelData, np.uint8).reshape(made.Rows, made.Columns)
+    _, frame = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    made.PixelData = encapsulate([frame.tobytes()])
+    made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
+    made.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    made.LossyImageCompression = "01"
+    made.LossyImageCompressionRatio = round(grey.size / len(frame), 2)
+    made.LossyImageCompressionMethod = "ISO_10918_1"
 
 
 def _recompress(file: Path, syntax: str) -> None:

@@ -13,19 +13,21 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cxr_lightning import __version__
-from cxr_lightning.audit.collect import table_one
+from cxr_lightning.audit.people import table_one
 from cxr_lightning.data.cohort import Cohort
 from cxr_lightning.evaluation.plots import display_name
 from cxr_lightning.evaluation.tables import AVERAGES, format_table
 from cxr_lightning.html import figure_svg, picture_png, render_page, table_html
 from cxr_lightning.report.assess import Assessment
 from cxr_lightning.report.tables import (
+    AT_THRESHOLD,
     calibration_table,
     column_name,
     comparison_table,
     gap_words,
     point_table,
     subgroup_table,
+    threshold_table,
 )
 
 __all__ = ["Comparison", "ReportContext", "report_page"]
@@ -34,7 +36,6 @@ Picture = Callable[[str, str], npt.NDArray[np.uint8] | None]
 """From a sample id and a label to its picture, grey or in colour; None: there is none."""
 
 _PICTURE = 165  # CSS pixels
-_AT_THRESHOLD = ("threshold", "F1", "precision", "sensitivity", "specificity", "accuracy")
 _CAPTIONS = {
     "roc": "Receiver operating characteristic. The dot is the threshold in use.",
     "precision_recall": "Precision against recall. The broken line is the prevalence: what chance "
@@ -88,6 +89,8 @@ class ReportContext:
         Training curves.
     comparisons, others
         Further models on the same images, and single rows of further assessments.
+    together
+        Curves of all models.
     """
 
     title: str
@@ -104,6 +107,7 @@ class ReportContext:
     curves: Figure | None = None
     comparisons: Sequence[Comparison] = ()
     others: pd.DataFrame | None = None
+    together: Figure | None = None
     downloads: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -123,7 +127,7 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
         for found in one.subgroups
     ]
     results = format_table(one.results)
-    ranking = [name for name in results if name not in _AT_THRESHOLD]
+    ranking = [name for name in results if name not in AT_THRESHOLD]
     marks = {AVERAGES[0]: "rule"}
     return render_page(
         "report.html.j2",
@@ -139,7 +143,7 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
         replicates=one.evaluation.replicates,
         headline=_headline(one),
         results=table_html(results[ranking], index="label", marks=marks),
-        at_threshold=table_html(results[[*_AT_THRESHOLD]], index="label", marks=marks),
+        at_threshold=table_html(threshold_table(one), index="label", marks=marks),
         undefined=[
             str(name)
             for name, row in one.results.iterrows()
@@ -174,6 +178,9 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
             for first, second in (found.names,)
         ],
         others=table_html(context.others, index="model") if context.others is not None else None,
+        together=figure_svg(context.together, alt="ROC of all models")
+        if context.together
+        else None,
         configuration=context.configuration,
         downloads=context.downloads,
     )

@@ -9,17 +9,22 @@ import pandas as pd
 
 from cxr_lightning.evaluation.plots.forest import COLUMN_NAMES
 from cxr_lightning.evaluation.subgroups import Subgroups
-from cxr_lightning.evaluation.tables import metric_label
+from cxr_lightning.evaluation.tables import format_table, metric_label
 from cxr_lightning.report.assess import Assessment
 
 __all__ = [
+    "AT_THRESHOLD",
     "calibration_table",
     "column_name",
     "comparison_table",
     "gap_words",
     "point_table",
     "subgroup_table",
+    "threshold_table",
 ]
+
+AT_THRESHOLD = ("threshold", "F1", "precision", "sensitivity", "specificity", "accuracy")
+"""Columns of `format_table` that depend on the thresholds."""
 
 
 def _text(value: Any, spec: str = ".3f") -> str:
@@ -92,6 +97,13 @@ def gap_words(found: Subgroups) -> str:
     return words + (", which chance alone could give." if chance else ".")
 
 
+def threshold_table(one: Assessment) -> pd.DataFrame:
+    """Return what depends on the thresholds: a row per label and average."""
+    text = format_table(one.results)[[*AT_THRESHOLD]]
+    further = {"balanced accuracy": "balanced_accuracy", "MCC": "mcc"}
+    return text.assign(**{name: [*map(_text, one.results[key])] for name, key in further.items()})
+
+
 def comparison_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return both AUROCs of each label, their difference and its p-values."""
     rows = {}
@@ -102,9 +114,13 @@ def comparison_table(table: pd.DataFrame) -> pd.DataFrame:
             "second": _text(row["auroc_second"]),
             "difference": _text(row["auroc_difference"], "+.3f")
             + ("" if np.isnan(low) else f" ({low:+.3f} to {high:+.3f})"),
-            "p": _text(row["auroc_difference_p_value"]),
-            "p, Holm": _text(row["auroc_difference_p_holm"]),
-            "p, DeLong": _text(row["delong_p_value"]),
-            "p, DeLong and Holm": _text(row["delong_p_holm"]),
+            "p": _p(row["auroc_difference_p_value"]),
+            "p, Holm": _p(row["auroc_difference_p_holm"]),
+            "p, DeLong": _p(row["delong_p_value"]),
+            "p, DeLong and Holm": _p(row["delong_p_holm"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else _text(value)

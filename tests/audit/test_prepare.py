@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxr_lightning.audit.collect import table_one
+from cxr_lightning.audit.people import table_one
 from cxr_lightning.cli import run_verb
 from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data import nih

@@ -166,6 +166,15 @@ class TestMessages:
             "data.labels=[Mass,Nodule]"
         )
 
+    def test_braces_that_the_shell_took(self) -> None:
+        words = ["data=chexpert", "data.uncertain=Edema:ones", "data.uncertain=Fracture:zeros"]
+        with pytest.raises(ConfigError) as error:
+            compose(words)
+        assert str(error.value) == (
+            "data.uncertain={Edema:ones,Fracture:zeros} was made several words by the shell: put "
+            "it in quotes"
+        )
+
     def test_not_an_override(self) -> None:
         assert "'--gpu' is not understood: write GROUP=CHOICE or KEY=VALUE" in message("--gpu")
 

@@ -9,12 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -22,6 +25,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLSNearLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
 )
@@ -70,8 +74,11 @@ def written(made: Dataset, syntax: UID | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def with_gdcm(data: bytes, folder: Path, syntax: str) -> bytes:
-    """Compress a file with gdcm, which encodes what pydicom's own plug-ins do not."""
+def with_gdcm(data: bytes, folder: Path, syntax: str, *, off_by: int = 0) -> bytes:
+    """Compress a file with gdcm, which encodes what pydicom's own plug-ins do not.
+
+    `off_by`: how far a pixel of near-lossless JPEG-LS may be from what it was.
+    """
     gdcm = pytest.importorskip("gdcm", reason="python-gdcm is not installed")
     (folder / "from.dcm").write_bytes(data)
     reader = gdcm.ImageReader()
@@ -79,6 +86,11 @@ def with_gdcm(data: bytes, folder: Path, syntax: str) -> bytes:
     assert reader.Read()
     change = gdcm.ImageChangeTransferSyntax()
     change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    if off_by:
+        codec = gdcm.JPEGLSCodec()
+        codec.SetLossless(False)
+        codec.SetLossyError(off_by)
+        change.SetUserCodec(codec)
     change.SetInput(reader.GetImage())
     assert change.Change()
     writer = gdcm.ImageWriter()
@@ -102,12 +114,31 @@ def encoded(kind: str, made: Dataset, folder: Path) -> bytes:
         made = dcmread(io.BytesIO(written(made)))
         made.compress({"RLE": RLELossless, "JPEG 2000": JPEG2000Lossless}[kind])
         return written(made)
-    names = {"JPEG-LS": "JPEGLSLossless", "JPEG lossless": "JPEGLosslessProcess14_1"}
+    names = {
+        "JPEG-LS": "JPEGLSLossless",
+        "JPEG lossless": "JPEGLosslessProcess14_1",
+        "JPEG lossless 14": "JPEGLosslessProcess14",
+    }
     return with_gdcm(written(made), folder, names[kind])
 
 
 UNCOMPRESSED = ("implicit", "explicit", "big endian", "deflated")
-COMPRESSED = ("RLE", "JPEG 2000", "JPEG-LS", "JPEG lossless")
+COMPRESSED = ("RLE", "JPEG 2000", "JPEG-LS", "JPEG lossless", "JPEG lossless 14")
+
+
+def of_bits(bits: int) -> np.ndarray:
+    """A picture that uses all of 8, 10, 12, 14 or 16 stored bits."""
+    if bits == 8:
+        return (TWELVE_BITS >> 4).astype(np.uint8)
+    return TWELVE_BITS << bits - 12 if bits > 12 else TWELVE_BITS >> 12 - bits
+
+
+def of_bits_as_dataset(bits: int, *, signed: bool) -> Dataset:
+    """The same with a window over all of it, the middle of the values at 0 if signed."""
+    stored, middle = of_bits(bits), 2 ** (bits - 1)
+    if signed:
+        stored = (stored.astype(int) - middle).astype(f"i{stored.itemsize}")
+    return dataset(stored, bits=bits, WindowCenter=0 if signed else middle, WindowWidth=2**bits)
 
 
 def lookup_item(first: int, depth: int, table: list[int]) -> Dataset:
@@ -158,6 +189,17 @@ class TestByHand:
         stored = np.array([[100, 610]], np.uint16)
         made = dataset(stored, bits=12, WindowCenter=window[0], WindowWidth=window[1])
         np.testing.assert_array_equal(dicom_to_grey(made), [[0, 255]])
+
+    @pytest.mark.parametrize("dirt", [0, 0x5000])
+    @pytest.mark.parametrize("padding", [None, -2048])
+    def test_the_range_of_signed_pixels(self, dirt, padding):
+        low = np.array([[-2048, -1000, -490, 20]], np.int16).view(np.uint16) & 0x0FFF
+        stored = (low | dirt).view(np.int16) if dirt else np.array([[-2048, -1000, -490, 20]], "i2")
+        made = dataset(stored, bits=12)
+        if padding is not None:
+            made.PixelPaddingValue = padding
+        shown = [0, 0, 128, 255] if padding is not None else [0, 129, 192, 255]
+        np.testing.assert_array_equal(dicom_to_grey(made), [shown])
 
     def test_without_a_window_the_range_is_shown(self):
         stored = np.array([[1000, 1510], [1020, 2020]], np.uint16)  # 1020 values, 4 a grey value
@@ -232,14 +274,54 @@ class TestByHand:
         np.testing.assert_array_equal(grey[1], [0] * 7 + [255])
 
 
-def test_resizing_before_a_narrow_window_is_no_bounded_error():
-    """Why the table is applied first: half of a cell is black shutter, half bright lung."""
-    stored = np.array([[0, 4000], [0, 4000]], np.uint16)
-    window = {"WindowCenter": 100, "WindowWidth": 51}
-    first = dicom_to_grey(dataset(stored, bits=12, **window)).mean()
-    mean = np.full((1, 1), stored.mean(), np.uint16)
-    assert first == 127.5
-    assert dicom_to_grey(dataset(mean, bits=12, **window))[0, 0] == 255
+class TestOrder:
+    """What the other order, averaging before the window, would do: why it is not taken."""
+
+    @staticmethod
+    def both(stored: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """Cells of 8 x 8 pixels: mapped and then averaged, and averaged and then mapped."""
+        window = {"WindowCenter": centre, "WindowWidth": width}
+        grey = dicom_to_grey(dataset(stored, bits=12, **window))
+        cells = stored.reshape(3, 8, 3, 8).mean(axis=(1, 3))
+        averaged = dataset(np.rint(cells).astype(np.uint16), bits=12, **window)
+        first = cv2.resize(grey, (3, 3), interpolation=cv2.INTER_AREA)
+        return first.astype(int), dicom_to_grey(averaged).astype(int)
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        low=st.integers(0, 3000),
+        span=st.integers(300, 1000),
+    )
+    def test_where_nothing_is_clipped_they_agree(self, seed: int, low: int, span: int):
+        stored = np.random.default_rng(seed).integers(low, low + span, (24, 24), dtype=np.uint16)
+        first, then = self.both(stored, low + span / 2 + 0.5, span + 1)
+        assert np.abs(first - then).max() <= 1
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        centre=st.floats(0, 4095),
+        width=st.floats(2, 4096),
+        share=st.floats(0, 1),
+    )
+    def test_the_bound(self, seed: int, centre: float, width: float, share: float):
+        generator = np.random.default_rng(seed)
+        stored = generator.integers(0, 4096, (24, 24), dtype=np.uint16)
+        stored[generator.random((24, 24)) < share] = 0  # the shutter
+        first, then = self.both(stored, centre, width)
+        cells = stored.reshape(3, 8, 3, 8).swapaxes(1, 2).reshape(3, 3, 64).astype(float)
+        deviation = np.abs(cells - cells.mean(axis=2, keepdims=True)).mean(axis=2)
+        slope = 255 / (width - 1)
+        rounding = 1.5 + slope / 2
+        assert (np.abs(first - then) <= slope * deviation + rounding).all()
+
+    def test_a_narrow_window_beside_the_shutter_is_off_by_half_the_range(self):
+        """Half of a cell is black shutter, half bright lung."""
+        stored = np.tile(np.array([0, 4000], np.uint16), (24, 12))
+        first, then = self.both(stored, 100, 51)
+        assert set(first.ravel()) <= {127, 128}
+        assert set(then.ravel()) == {255}
 
 
 def test_looking_up_sixteen_bits_without_opencv_s_help(monkeypatch):
@@ -294,11 +376,9 @@ class TestAgainstPydicom:
 
 class TestEncodings:
     @pytest.mark.parametrize("kind", UNCOMPRESSED + COMPRESSED)
-    @pytest.mark.parametrize("bits", [8, 12, 16])
+    @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
     def test_lossless_ones_give_the_same_pixels(self, tmp_path, capfd, kind, bits):
-        stored = TWELVE_BITS << 4 if bits == 16 else TWELVE_BITS
-        stored = (stored >> 4).astype(np.uint8) if bits == 8 else stored
-        made = dataset(stored, bits=bits)
+        made = dataset(of_bits(bits), bits=bits)
         expected = dicom_to_grey(made)
         path = tmp_path / "x.bin"  # told from its content
         path.write_bytes(encoded(kind, made, tmp_path))
@@ -308,11 +388,41 @@ class TestEncodings:
         np.testing.assert_array_equal(grey, expected)
         assert grey.flags.c_contiguous
 
-    @pytest.mark.parametrize("kind", ["explicit", "RLE", "JPEG-LS", "JPEG lossless"])
+    @pytest.mark.parametrize("kind", ["explicit", *COMPRESSED])
     def test_signed_pixels(self, tmp_path, kind):
         made = dataset(TWELVE_BITS.astype(np.int16) - 2048, bits=12)
         data = encoded(kind, made, tmp_path)
         np.testing.assert_array_equal(read_dicom(io.BytesIO(data)), dicom_to_grey(made))
+
+    @pytest.mark.parametrize(
+        ("bits", "signed"),
+        [
+            *((bits, False) for bits in (8, 10, 12, 14, 16)),
+            *((bits, True) for bits in (10, 12, 14)),
+        ],
+    )
+    @pytest.mark.parametrize("off_by", [1, 5])
+    def test_near_lossless_jpeg_ls(self, tmp_path, bits, off_by, signed):
+        # some white pixels come back above what the stored bits hold, and must stay white
+        made = of_bits_as_dataset(bits, signed=signed)
+        data = with_gdcm(written(made), tmp_path, "JPEGLSNearLossless", off_by=off_by)
+        apart = np.abs(read_dicom(io.BytesIO(data)).astype(int) - dicom_to_grey(made))
+        assert dcmread(io.BytesIO(data)).file_meta.TransferSyntaxUID == JPEGLSNearLossless
+        # the standard's own bound (ISO 14495-1), in grey values, and one for rounding
+        assert apart.max() <= off_by * 255 / (2**bits - 1) + 1
+        if bits == 8:
+            assert apart.any()
+
+    @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+    @pytest.mark.parametrize("signed", [False, True])
+    def test_lossy_jpeg_2000(self, bits, signed):
+        made = of_bits_as_dataset(bits, signed=signed)
+        lossy = dcmread(io.BytesIO(written(made)))
+        lossy.compress(JPEG2000, j2k_psnr=[60])  # dB: an error of 0.255 grey values on average
+        grey = read_dicom(io.BytesIO(written(lossy))).astype(int)
+        apart = np.abs(grey - dicom_to_grey(made))
+        assert 0 < np.sqrt((apart**2).mean()) < 0.255 + 0.5
+        assert apart.max() <= 3
 
     def test_jpeg_baseline(self):
         picture = cv2.GaussianBlur((TWELVE_BITS >> 4).astype(np.uint8), (0, 0), 3)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,9 @@ from pydantic import ValidationError
 
 from cxr_lightning.config.compose import compose
 from cxr_lightning.config.groups import shipped_conf
+from cxr_lightning.config.schema import AugmentConfig
 from cxr_lightning.data import ehr
+from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import build_cohort
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.errors import ConfigError, DataError
@@ -144,6 +147,62 @@ class TestJoin:
         ]
         assert reading.flow[3].left_out == 1
 
+    def test_an_echo_table_in_parquet_with_types_of_its_own(
+        self, tmp_path: Path, radiograph: Radiograph
+    ) -> None:
+        for number in range(3):
+            radiograph(tmp_path / f"{number}.dcm", PatientID=str(17 + number))
+        rows: list[dict[str, object]] = [
+            {"patient_id": "17", "lvef": "39", "ms_grade": "severe"},
+            {"patient_id": "18", "lvef": "", "ms_grade": ""},
+            {"patient_id": "19", "lvef": "55.5", "date": "2020-02-01"},
+        ]
+        write_echo(tmp_path, rows)
+        text = pd.read_csv(tmp_path / "echo.csv", dtype=str)
+        typed = text.assign(
+            patient_id=text["patient_id"].astype("int64"),
+            date=pd.to_datetime(text["date"]),
+            lvef=pd.to_numeric(text["lvef"]),
+            ms_grade=text["ms_grade"].astype("category"),
+        )
+        typed.to_parquet(tmp_path / "echo.parquet")
+        expected = read(tmp_path)
+        (tmp_path / "echo.csv").unlink()
+        found = read(tmp_path, "data.echo.file=echo.parquet")
+        pd.testing.assert_frame_equal(found.table, expected.table)
+        np.testing.assert_array_equal(found.table["low_ef"], [1, NAN, 0])
+
+    def test_a_word_that_is_no_grade_in_parquet(
+        self, tmp_path: Path, radiograph: Radiograph
+    ) -> None:
+        radiograph(tmp_path / "a.dcm")
+        write_echo(tmp_path, [{}, {"ms_grade": "modrate", "date": "2020-04-01"}])
+        pd.read_csv(tmp_path / "echo.csv").to_parquet(tmp_path / "echo.parquet")
+        assert "'modrate' (row 2)" in problem(tmp_path, "data.echo.file=echo.parquet")
+
+    def test_png_and_jpeg_files_are_trained_on(self, tmp_path: Path) -> None:
+        generator = np.random.default_rng(0)
+        images, echo = [], []
+        for number in range(30):
+            name = f"{number}.{('png', 'jpg', 'JPEG')[number % 3]}"
+            pixels = generator.integers(0, 256, (20, 16), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / name), pixels)
+            images.append({"file": name, "who": f"P{number}", "day": "2020-03-01", "how": "AP"})
+            echo.append({"patient_id": f"P{number}", "lvef": 20 + number})
+        pd.DataFrame(images).to_csv(tmp_path / "images.csv", index=False)
+        write_echo(tmp_path, echo)
+        config = configured(
+            tmp_path,
+            "data.images={file: images.csv, path: file, patient: who, date: day, view: how}",
+            "data.image={size: 32}",
+        )
+        data = ChestXrayDataModule(config, AugmentConfig(name="none"), seed=0)
+        assert len(data.prepare().table) == 30
+        assert (data.cache.source_shape == (20, 16)).all()
+        table = by_file(ehr.read_studies(config))
+        assert table["low_ef"].to_dict() == {str(n): float(20 + n < 40) for n in range(30)}
+        assert set(table["view"]) == {"AP"}
+
     def test_visits_are_days_since_the_first(self, tmp_path: Path, radiograph: Radiograph) -> None:
         for name, day in (("a", "20200301"), ("b", "20200311"), ("c", "20200305")):
             radiograph(tmp_path / f"{name}.dcm", StudyDate=day)
@@ -207,10 +266,23 @@ class TestFlow:
     def test_wrong_views_are_reported(self, tmp_path: Path, radiograph: Radiograph) -> None:
         radiograph(tmp_path / "a.dcm", ViewPosition="XX")
         radiograph(tmp_path / "b.dcm", ViewPosition="LL")
+        radiograph(tmp_path / "c.dcm", ViewPosition="")
+        radiograph(tmp_path / "d.dcm", ViewPosition=None)
         write_echo(tmp_path, [{}])
         reading = read(tmp_path)
-        assert by_file(reading)["view"].to_dict() == {"a": "UNKNOWN", "b": "LATERAL"}
+        assert by_file(reading)["view"].to_dict() == {
+            "a": "UNKNOWN", "b": "LATERAL", "c": "UNKNOWN", "d": "UNKNOWN"}  # fmt: skip
         assert "view not understood, so unknown: 'XX' 1" in reading.notes
+        assert "view not given, so unknown: 2" in reading.notes
+
+    def test_a_date_that_is_not_understood_is_not_repeated(
+        self, tmp_path: Path, radiograph: Radiograph
+    ) -> None:
+        radiograph(tmp_path / "a.dcm")
+        with pytest.warns(UserWarning, match="Invalid value for VR DA"):
+            radiograph(tmp_path / "b.dcm", StudyDate="2020.05.17")
+        write_echo(tmp_path, [{}])
+        assert "date not understood, so unknown: '9999.99.99' 1" in read(tmp_path).notes
 
     def test_unreadable_headers(self, tmp_path: Path, radiograph: Radiograph) -> None:
         radiograph(tmp_path / "a.dcm")

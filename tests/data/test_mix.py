@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cxr_lightning.assessment.options import EvaluateOptions
 from cxr_lightning.config.compose import compose, config_from_file, config_to_yaml
@@ -21,6 +22,8 @@ from cxr_lightning.data.report_labels import LABELS as CHEXPERT
 from cxr_lightning.data.targets import training_targets
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.labels import LabelSpace
+from cxr_lightning.losses import bce
+from cxr_lightning.losses.base import build_loss
 from cxr_lightning.studies import SPLITS
 
 SMALL = ["data.phantom.images=120", "data.phantom.pixels=64", "data.image.size=32"]
@@ -246,7 +249,8 @@ class TestCohort:
         with pytest.raises(ConfigError) as error:
             build_cohort(compose(BOTH).data)
         assert str(error.value) == (
-            "nih: data.nih.root: required; the folder with Data_Entry_2017.csv and the images\n"
+            "nih: data.nih.root: required; the folder with Data_Entry_2017.csv and the images, "
+            "or phantom\n"
             "chexpert: data.chexpert.root: required; the folder of CheXpert's archive, or phantom"
         )
         with pytest.raises(ConfigError, match=r"set that of each source: data\.nih\.root=FOLDER"):
@@ -272,3 +276,80 @@ def test_synthetic_sources_are_said_to_be(words: list[str]) -> None:
     assert compose(words).data.synthetic
     assert not compose(BOTH).data.synthetic
     assert chexpert.Config(name="chexpert", root=Path("phantom")).synthetic
+
+
+OF = {
+    "mimic_cxr": ["Atelectasis", "Pneumothorax", "Lung Opacity"],
+    "ehr": ["low_ef", "mitral_regurgitation"],
+    "table": ["fluid", "opacity"],
+}
+
+
+class TestReportsMeasurementsAndATable:
+    """No label of three sources is shared: each is known of one and masked in the others."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def module() -> ChestXrayDataModule:
+        config = compose(
+            ["data=mix", "data.sources=[mimic_cxr,ehr,table]", "data.root=phantom",
+             "data.phantom.images=60", "data.phantom.pixels=64", "data.image.size=32",
+             "data.batch_size=24"]
+        ).data  # fmt: skip
+        data = ChestXrayDataModule(config, AugmentConfig(name="none"), seed=0)
+        data.prepare()
+        return data
+
+    def test_labels_are_known_of_their_own_source_alone(self, module: ChestXrayDataModule) -> None:
+        table = module.cohort.table.set_index("source")
+        for source, names in OF.items():
+            others = table.loc[[name for name in OF if name != source], names]
+            assert others.isna().all(axis=None), source
+            assert table.loc[source, names].notna().any().all(), source
+            assert set(names) <= set(module.labels.names)
+        text = "\n".join(module.cohort.notes)
+        assert "label low_ef: of ehr; unknown in mimic_cxr: a measurement by echocardiog" in text
+        assert "unknown in ehr: an echocardiogram does not look for it" in text
+
+    def test_every_source_is_as_it_would_be_alone(self, module: ChestXrayDataModule) -> None:
+        alone = build_cohort(
+            compose(["data=ehr", "data.root=phantom", "data.phantom.images=60",
+                     "data.phantom.pixels=64", "data.phantom.seed=1", "data.image.size=32"]).data
+        )  # fmt: skip
+        table = module.cohort.table
+        own = table[table["source"] == "ehr"].reset_index(drop=True)
+        assert ("ehr/" + alone.table["sample_id"]).tolist() == own["sample_id"].tolist()
+        names = ["split", "age_years", *alone.labels.names]
+        pd.testing.assert_frame_equal(own[names], alone.table[names])
+
+    def test_a_batch_masks_what_is_unknown(self, module: ChestXrayDataModule) -> None:
+        table, labels = module.cohort.table, module.labels
+        loader = module.train_dataloader()
+        seen = dict.fromkeys(OF, 0)
+        for epoch in range(3):
+            loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            for batch in loader:
+                targets = batch["target"].numpy()
+                rows = batch["row"].numpy()
+                known = table[list(labels.names)].isin((0, 1)).to_numpy()[rows]
+                np.testing.assert_array_equal(~np.isnan(targets), known)
+                assert known.any(axis=1).all()  # no image without any label
+                for source in table["source"].iloc[rows]:
+                    seen[source] += 1
+                # Where nothing is known of a label no gradient of it is left.
+                logits = torch.zeros(targets.shape, requires_grad=True)
+                loss = build_loss(bce.Config(name="bce"), module.label_counts())
+                loss(logits, batch["target"]).backward()
+                assert logits.grad is not None
+                np.testing.assert_array_equal(logits.grad.numpy() != 0, known)
+        # Drawn alike, though the sources have 37, 27 and 41 training images: 288 draws, 96 each.
+        assert sum(seen.values()) == 3 * 4 * 24
+        assert max(seen.values()) - min(seen.values()) < 40
+
+    def test_scoring_leaves_it_out_too(self, module: ChestXrayDataModule) -> None:
+        table = module.cohort.table
+        for batch in module.test_dataloader():
+            source = table["source"].iloc[batch["row"].numpy()].to_numpy()
+            place = module.labels.names.index("low_ef")
+            of_low_ef = batch["target"].numpy()[:, place]
+            assert np.isnan(of_low_ef[source != "ehr"]).all()

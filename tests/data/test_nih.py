@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_lightning.data import nih
+from cxr_lightning.config.compose import compose
+from cxr_lightning.data import nih, phantom
 from cxr_lightning.data.cohort import build_cohort
+from cxr_lightning.data.download import download
 from cxr_lightning.errors import ConfigError, DataError
 
 HEADER = (
@@ -164,7 +166,6 @@ class TestMessages:
         assert problem(tmp_path) == (
             "ROOT: the official lists do not fit the table\n"
             "1 image(s) on both lists:\n  - 00000002_000.png\n"
-            "1 patient(s) on both lists:\n  - 1\n"
             "train_val_list.txt names 1 image(s) that the table lacks:\n  - x.png\n"
             "1 image(s) of the table are on neither list:\n  - 00000004_000.png\n"
             "Correct the lists, or use data.split=patient, which does not need them."
@@ -239,3 +240,22 @@ def test_a_table_cut_short(tmp_path: Path) -> None:
 def test_columns_that_are_equal_but_for_spaces(tmp_path: Path) -> None:
     root = write(tmp_path, header=HEADER.replace("View Position", " Patient ID"))
     assert "column(s) 'Patient ID' more than once" in problem(root)
+
+
+def test_the_phantom_in_this_layout() -> None:
+    """Written on first use, and the same data set as data=phantom of the same parameters."""
+    size = ["data.phantom={images: 50, seed: 4, pixels: 64}"]
+    config = compose(["data=nih", "data.root=phantom", *size]).data
+    assert config.synthetic
+    found = nih.read_studies(config)
+    own = compose(["data=phantom", "data.images=50", "data.phantom_seed=4", "data.pixels=64"]).data
+    expected = phantom.read_studies(own)
+    pd.testing.assert_frame_equal(
+        found.table.drop(columns="image_path"), expected.table.drop(columns="image_path")
+    )
+    assert set(found.table["split"]) == {"train_val", "test"}
+    folder = nih.boxes_folder(config)
+    assert folder is not None
+    assert len(nih.read_boxes(folder)) == len(nih.read_boxes(phantom.boxes_folder(own))) > 0
+    with pytest.raises(ConfigError, match="made on first use"):
+        download(config, print)

@@ -8,6 +8,7 @@ import pytest
 
 from cxr_lightning.config.schema import SamplingConfig
 from cxr_lightning.data.order import EpochOrder, expected_uses, training_order
+from cxr_lightning.data.sampler import BatchSampler
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.labels import LabelSpace
 
@@ -83,3 +84,67 @@ def test_sources_are_drawn_alike() -> None:
 def test_one_source_cannot_be_balanced() -> None:
     with pytest.raises(ConfigError, match="this data set is one source"):
         order(draw="sources")
+
+
+SOURCES = TABLE.assign(source=["large"] * 1080 + ["small"] * 20)
+BALANCES: dict[str, dict[str, object]] = {
+    "rare_labels": {"draw": "rare_labels"},
+    "no_finding": {"no_finding": 0.5},
+    "both": {"draw": "rare_labels", "no_finding": 0.5},
+    "sources": {"draw": "sources"},
+}
+
+
+@pytest.mark.parametrize("name", BALANCES)
+@pytest.mark.parametrize("world", [2, 3, 4])
+class TestSeveralDevices:
+    """Every balance, dealt to several devices: together they draw what one process draws."""
+
+    SIZE = 12
+
+    def order(self, name: str, seed: int = 5) -> EpochOrder:
+        config = SamplingConfig(**BALANCES[name])  # type: ignore[arg-type]
+        return training_order(SOURCES, ROWS, TARGETS, LABELS, config, seed=seed)
+
+    def batches(self, name: str, epoch: int, rank: int, world: int, seed: int = 5) -> np.ndarray:
+        sampler = BatchSampler(
+            self.order(name, seed), batch_size=self.SIZE, rank=rank, world_size=world
+        )
+        sampler.set_epoch(epoch)
+        found = np.array(list(sampler))
+        assert (found[..., 0] == epoch).all()
+        assert len(found) == len(sampler)
+        return found[..., 1]  # (steps, images of this device)
+
+    def test_together_they_are_the_order_of_one_process(self, name: str, world: int) -> None:
+        for epoch in range(3):
+            ranks = [self.batches(name, epoch, rank, world) for rank in range(world)]
+            assert {one.shape for one in ranks} == {ranks[0].shape}
+            together = np.stack(ranks, axis=2).reshape(-1)
+            order = self.order(name)(epoch)
+            assert len(together) == len(order) // self.SIZE * self.SIZE
+            np.testing.assert_array_equal(together, order[: len(together)])
+            # Each draw is of one device: what occurs twice was drawn twice.
+            counts = [np.bincount(one.ravel() - 1000, minlength=100) for one in ranks]
+            drawn = np.bincount(order[: len(together)] - 1000, minlength=100)
+            np.testing.assert_array_equal(np.sum(counts, axis=0), drawn)
+            if name == "no_finding":  # without replacement: no image on two devices
+                assert max(drawn) == 1
+
+    def test_seed_and_epoch_alone_decide(self, name: str, world: int) -> None:
+        first = self.batches(name, 0, 1, world)
+        np.testing.assert_array_equal(first, self.batches(name, 0, 1, world))
+        assert (first != self.batches(name, 1, 1, world)).any()
+        assert (first != self.batches(name, 0, 1, world, seed=6)).any()
+
+    def test_it_balances_on_each_device_too(self, name: str, world: int) -> None:
+        drawn = [
+            np.concatenate([self.batches(name, epoch, rank, world).ravel() for epoch in range(60)])
+            for rank in range(world)
+        ]
+        for rows in drawn:
+            targets, small = TARGETS[rows - 1000], (rows >= 1080).mean()
+            expected = expected_positives(self.order(name)) / len(self.order(name))
+            np.testing.assert_allclose(targets.mean(axis=0), expected, atol=0.06)
+            if name == "sources":
+                assert small == pytest.approx(0.5, abs=0.06)

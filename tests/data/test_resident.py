@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,20 @@ def test_training_sees_the_same_images(phantom_root: Path, workers: int) -> None
         assert difference.max() <= 2
         assert (difference > 0).float().mean() < 1e-3
     assert (disk[0]["image"].float().std() > 10).item()
+
+
+def test_a_run_in_memory_reads_no_file(phantom_root: Path, tmp_path: Path) -> None:
+    words = ["data=nih", f"data.root={phantom_root}", "data.image.size=32"]
+    config = compose([*words, "data.residency=memory", f"data.cache_dir={tmp_path}"])
+    data = ChestXrayDataModule(config.data, config.augment, seed=1)
+    data.prepare()
+    (pixels,) = tmp_path.rglob("pixels.u8")
+    before = data.cache.read(data.cache.rows)
+    pixels.write_bytes(bytes(pixels.stat().st_size))
+    np.testing.assert_array_equal(data.cache.read(data.cache.rows), before)
+    assert before.std() > 10
+    # Copied as to a process that is started anew, which maps the file.
+    assert not copy(data.cache).read(data.cache.rows).any()
 
 
 def test_a_policy_that_a_device_cannot_do() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,15 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
+from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose, config_from_dict, config_to_dict
+from cxr_lightning.config.schema import AugmentConfig
 from cxr_lightning.data import table
+from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import build_cohort
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.prepare import main as prepare
 
 NAN = np.nan
 ROWS = {
@@ -113,6 +119,10 @@ class TestLabels:
         np.testing.assert_array_equal(reading.table["Mass"], [1, 0, NAN, 0])
         chosen = read(folder, labels='["No Finding",Mass]', findings="note", blank="negative")
         np.testing.assert_array_equal(chosen.table["No Finding"], [0, 1, 0, 0])
+        # A split is stratified over all findings, whichever are chosen.
+        for one in (reading, chosen):
+            np.testing.assert_array_equal(one.table["stratum/Edema"], [1, 0, 0, 1])
+            np.testing.assert_array_equal(one.table["stratum/Mass"], [1, 0, 0, 0])
 
     def test_findings_by_another_separator(self, folder: Path) -> None:
         write(folder, ROWS | {"note": ["mass; edema", "edema;rib, broken", "none", "mass"]})
@@ -286,10 +296,25 @@ class TestMessages:
 
     def test_patients_in_two_parts(self, folder: Path) -> None:
         write(folder, ROWS | {"part": ["train", "test", "val", "test"]})
-        text = problem(folder, split_column="part")
-        assert "part: 1 patient(s) of pid are in more than one part, such as the one of" in text
-        assert "lines 2, 3" in text
-        assert "data.split=patient" in text
+        reading = read(folder, split_column="part")
+        said = "part: 1 patient(s) of pid are in more than one part, such as the one of lines 2, 3."
+        assert reading.crossing == said
+        config = configured(folder, split_column="part")
+        with pytest.raises(DataError) as error:
+            ChestXrayDataModule(config, AugmentConfig(name="none"), seed=0).read()
+        assert said in str(error.value)
+        assert "data.split=patient" in str(error.value)
+        words = [
+            "data=table",
+            f"data.csv={folder / 't.csv'}",
+            "data.image=path",
+            "data.patient=pid",
+        ]
+        words += ["data.labels=[mass]", "data.split_column=part", "data.image.size=32"]
+        assert run_verb(prepare, [*words, "--out", str(folder / "out")]) == 1
+        audit = json.loads((folder / "out" / "audit.json").read_text())
+        assert audit["leaks"]["patients"] == [reading.table["patient_id"][0]]
+        assert said in audit["notes"]
 
     def test_a_split_column_without_a_test(self, folder: Path) -> None:
         write(folder, ROWS | {"part": ["train", "train", "val", "dev"]})
@@ -383,3 +408,104 @@ def test_the_real_table_reads_like_the_data_set(shared_data: Path) -> None:
     columns = ["sample_id", "image_path", "patient_id", "view", "age_years", "sex"]
     columns += nih.LABELS.names
     assert own[columns].astype(object).equals(expected[columns].astype(object))
+
+
+class TestDicom:
+    """Files whose headers say that they are something else."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, radiograph: Callable[..., Path]) -> Path:
+        radiograph(tmp_path / "a.dcm")
+        radiograph(tmp_path / "b.dcm", ViewPosition="LL")
+        radiograph(tmp_path / "c.dcm", ViewPosition="XX", BodyPartExamined="")
+        radiograph(tmp_path / "d.dcm", ViewPosition=None)
+        Image.new("L", (4, 4)).save(tmp_path / "e.png")
+        self.list_files(tmp_path, "abcd")
+        return tmp_path
+
+    @staticmethod
+    def list_files(folder: Path, names: str) -> None:
+        rows = {"path": [f"{name}.dcm" for name in names] + ["e.png"]}
+        rows["pid"] = [str(number) for number in range(len(rows["path"]))]
+        write(
+            folder, rows | {"mass": ["1", "0"] * (len(names) // 2) + ["1"] * (len(names) % 2 + 1)}
+        )
+
+    @staticmethod
+    def plant(folder: Path, radiograph: Callable[..., Path]) -> None:
+        radiograph(folder / "f.dcm", Modality="CT")
+        radiograph(folder / "g.dcm", BodyPartExamined="HAND")
+        radiograph(folder / "h.dcm", NumberOfFrames=3)
+        (folder / "i.dcm").write_bytes(b"<html>please sign in</html>" * 30)
+        TestDicom.list_files(folder, "abcdfghi")
+
+    def test_views_and_what_headers_do_not_tell(self, folder: Path) -> None:
+        reading = read(folder, labels="[mass]")
+        assert reading.table["view"].tolist() == ["PA", "LATERAL", "UNKNOWN", "UNKNOWN", "UNKNOWN"]
+        for note in (
+            "view not given in DICOM, so unknown: 1",
+            "view not understood in DICOM, so unknown: 'XX' 1",
+            "body part not given, kept: 1",
+        ):
+            assert note in reading.notes
+        assert [step.left_out for step in reading.flow] == [0, 0, 0]
+        strict = read(folder, labels="[mass]", on_bad_image="skip", select="{require_tags: true}")
+        assert strict.flow[-1].left_out == 1
+
+    def test_a_column_of_views_comes_first(self, folder: Path) -> None:
+        table = pd.read_csv(folder / "t.csv").assign(position=["AP", "", "PA", "XX", "PA"])
+        table.to_csv(folder / "t.csv", index=False)
+        reading = read(folder, labels="[mass]", view="position")
+        assert reading.table["view"].tolist() == ["AP", "UNKNOWN", "PA", "UNKNOWN", "PA"]
+        assert "views of position not given, so unknown: 1" in reading.notes
+        assert "views of position that are none of PA, AP, LATERAL: XX 1" in reading.notes
+
+    def test_no_chest_radiographs_are_refused_with_reasons(
+        self, folder: Path, radiograph: Callable[..., Path]
+    ) -> None:
+        self.plant(folder, radiograph)
+        text = problem(folder, labels="[mass]")
+        assert "path: 4 of 8 DICOM files are no single radiographs of a chest:" in text
+        for line in (
+            "DIR/f.dcm: modality is not CR, DX, DR, RG (CT, CHEST)",
+            "DIR/g.dcm: body part is not CHEST, THORAX, LUNG (DX, HAND)",
+            "DIR/h.dcm: several frames in one file (DX, CHEST)",
+            "DIR/i.dcm: unreadable DICOM header (",
+        ):
+            assert f"  - {line}" in text
+        assert "data.on_bad_image=skip" in text
+
+    def test_or_left_out_and_counted(self, folder: Path, radiograph: Callable[..., Path]) -> None:
+        self.plant(folder, radiograph)
+        reading = read(folder, labels="[mass]", on_bad_image="skip")
+        assert [(step.reason, step.left_out, step.images) for step in reading.flow] == [
+            ("in the data set", 0, 9),
+            ("unreadable DICOM header", 1, 8),
+            ("several frames in one file", 1, 7),
+            ("modality is not CR, DX, DR, RG", 1, 6),
+            ("body part is not CHEST, THORAX, LUNG", 1, 5),
+        ]
+        names = [Path(path).name for path in reading.table["image_path"]]
+        assert names == ["a.dcm", "b.dcm", "c.dcm", "d.dcm", "e.png"]
+        assert reading.table["mass"].tolist() == [1, 0, 1, 0, 1]
+        assert {"modality left out: CT 1", "body part left out: HAND 1"} <= set(reading.notes)
+
+    def test_or_meant(self, folder: Path, radiograph: Callable[..., Path]) -> None:
+        radiograph(folder / "d.dcm", BodyPartExamined="RIBCAGE")
+        assert "RIBCAGE" in problem(folder, labels="[mass]")
+        reading = read(folder, labels="[mass]", select="{body_parts: [CHEST, RIBCAGE]}")
+        assert len(reading.table) == 5
+
+
+def test_the_real_dicom_files(shared_data: Path, tmp_path: Path) -> None:
+    """One is of the rib cage by its header, one a CT; both are radiographs of a chest in truth."""
+    names = sorted(file.name for file in (shared_data / "dicom").glob("udacity*.dcm"))
+    rows = {"path": names, "pid": names, "mass": ["1", "0"] * 3, "nodule": ["0", "1"] * 3}
+    write(tmp_path, rows)
+    root = shared_data / "dicom"
+    text = problem(tmp_path, root=root)
+    assert "test4.dcm: body part is not CHEST, THORAX, LUNG (DX, RIBCAGE)" in text
+    assert "test5.dcm: modality is not CR, DX, DR, RG (CT, CHEST)" in text
+    reading = read(tmp_path, root=root, on_bad_image="skip")
+    assert len(reading.table) == 4
+    assert "view not given in DICOM, so unknown: 6" in reading.notes

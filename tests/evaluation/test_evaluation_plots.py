@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
 
 from cxr_lightning.evaluation.calibration import expected_calibration_error_per_label
 from cxr_lightning.evaluation.comparison import compare_models
@@ -18,6 +19,7 @@ from cxr_lightning.evaluation.plots import (
     cooccurrence_maps,
     difference_forest,
     net_benefit_curves,
+    roc_of_models,
     subgroup_forest,
 )
 from cxr_lightning.evaluation.predictions import (
@@ -92,6 +94,49 @@ def test_differences_lie_where_the_table_says(table: pd.DataFrame) -> None:
     assert "B minus A" in axes.get_xlabel()
 
 
+def test_models_in_the_same_panels(table: pd.DataFrame) -> None:
+    worse = table.assign(**{"logit/Effusion": -table["logit/Effusion"]})
+    figure = roc_of_models({"one": table, "two": worse}, ["Effusion"])
+    (axes,) = figure.axes
+    known = table["y_true/Effusion"].notna()
+    truth, logit = table.loc[known, "y_true/Effusion"], table.loc[known, "logit/Effusion"]
+    _, *curves = axes.lines  # the first is chance
+    for line, score in zip(curves, (logit, -logit), strict=True):
+        expected = roc_auc_score(truth, score)
+        assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(expected)
+        assert f"{expected:.3f}" in axes.get_title()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+def test_a_forest_taller_than_paper_has_two_columns() -> None:
+    rng = np.random.default_rng(0)
+    rows, names = [str(row) for row in range(300)], [f"L{number}" for number in range(14)]
+    table = make_predictions(
+        sample_id=rows,
+        patient_id=rows,
+        study_id=rows,
+        split="test",
+        labels=names,
+        y_true=rng.random((300, 14)) < 0.4,
+        logits=rng.normal(size=(300, 14)),
+        extra={"age_years": rng.uniform(1, 95, 300)},
+    )
+    found = subgroups(table, "age_years")
+    figure = subgroup_forest(found, "auroc")
+    left, right = figure.axes
+    words = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in (left, right)]
+    assert words == [names[:8], [*names[8:], "macro mean", ""]]
+    rows_of = found.groups[(found.groups["metric"] == "auroc") & found.groups["value"].notna()]
+    drawn = [
+        line.get_xdata()[0]
+        for axes in (left, right)
+        for line in axes.lines
+        if len(line.get_xdata()) == 1
+    ]
+    np.testing.assert_allclose(sorted(drawn), sorted(rows_of["value"]))
+    assert figure.get_figheight() < 11
+
+
 def test_net_benefit_by_model(table: pd.DataFrame) -> None:
     y_true, y_score, _ = arrays(table)
     curves = decision_curves(y_true, y_score)
@@ -140,6 +185,7 @@ def test_texts_are_inside_and_apart(labels: int) -> None:
     figures: list[Figure] = [
         calibration_curves(y_true, y_score, y_score**2, names[:labels]),
         subgroup_forest(subgroups(table, "age_years"), "auroc"),
+        roc_of_models({"densenet121": table, "ensemble": table}, names[:labels]),
         difference_forest(comparison(table), level=0.9, names=("densenet121", "efficientnet")),
         net_benefit_curves(decision_curves(y_true, y_score), names[:labels]),
         cooccurrence_maps(cooccurrence(table, thresholds(table))),

@@ -9,6 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import expit
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    f1_score,
+    precision_recall_curve,
+    roc_curve,
+)
 
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.evaluation.decisions import confusion_counts, rates
@@ -96,6 +102,21 @@ def test_no_threshold_is_better_than_the_fitted(options, y_true, logits) -> None
     best = goodness(options, y_true, y_score, thresholds.array)
     for candidate in (*np.unique(y_score), 2.0):
         assert goodness(options, y_true, y_score, candidate) <= best
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_of_scikit_learns_curves_is_reached(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    y_true = (generator.random(200) < 0.3).astype(float)
+    y_score = np.round(expit(generator.normal(y_true, 1.5)), 2)
+    precision, recall, _ = precision_recall_curve(y_true, y_score)
+    best_f1 = np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))
+    by_f1 = fit(y_true[:, None], y_score[:, None]).values[0]
+    assert f1_score(y_true, y_score >= by_f1) == pytest.approx(best_f1, abs=1e-12)
+    fpr, tpr, _ = roc_curve(y_true, y_score)
+    by_youden = fit(y_true[:, None], y_score[:, None], rule="youden").values[0]
+    found = balanced_accuracy_score(y_true, y_score >= by_youden)
+    assert 2 * found - 1 == pytest.approx(np.max(tpr - fpr), abs=1e-12)
 
 
 @pytest.mark.parametrize("options", RULES, ids=lambda options: options["rule"])

@@ -10,7 +10,9 @@ import torch
 
 from cxr_lightning.bundle import BundleInfo, save_bundle
 from cxr_lightning.config.schema import HeadConfig, ImageConfig, ModelConfig
-from cxr_lightning.data.nih import LABELS
+from cxr_lightning.data.cohort import build_cohort
+from cxr_lightning.data.nih import LABELS, Config
+from cxr_lightning.data.seen import seen_patients
 from cxr_lightning.evaluation.thresholds import Thresholds
 from cxr_lightning.models.network import Network, build_network
 
@@ -43,16 +45,18 @@ def make_network() -> Callable[..., Network]:
 
 
 @pytest.fixture(scope="session")
-def bundle_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_file(tmp_path_factory: pytest.TempPathFactory, phantom_root: Path) -> Path:
     """An untrained network with NIH's labels: what it says means nothing, how it is said does."""
     built = network(labels=LABELS.names)
     count = len(LABELS.names)
+    data = Config(name="nih", root=phantom_root)
     info = BundleInfo(
         labels=LABELS.names,
         model=ModelConfig(name="simple_cnn", options=SMALL),
         image=ImageConfig(size=SIZE, fit="crop"),
         thresholds=Thresholds(LABELS.names, (0.5,) * count, (True,) * count, "f1"),
         provenance={"data": "phantom"},
+        seen=seen_patients(build_cohort(data), data),
     )
     path = tmp_path_factory.mktemp("bundle") / "bundle.safetensors"
     save_bundle(path, built, info)

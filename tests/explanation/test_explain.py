@@ -14,8 +14,9 @@ import pytest
 from cxr_lightning.bundle import load_bundle
 from cxr_lightning.cli import run_verb
 from cxr_lightning.config.schema import ImageConfig
+from cxr_lightning.data.cohort import build_cohort
 from cxr_lightning.data.images import read_resized
-from cxr_lightning.data.nih import read_boxes
+from cxr_lightning.data.nih import Config, read_boxes
 from cxr_lightning.evaluation.localisation import localise
 from cxr_lightning.explain import main
 from cxr_lightning.explanation.heat_maps import compute_heat_maps
@@ -60,7 +61,7 @@ def explained(
     return folder
 
 
-def test_what_is_written(explained: Path) -> None:
+def test_what_is_written(explained: Path, phantom_root: Path) -> None:
     written = {str(path.relative_to(explained)) for path in explained.rglob("*") if path.is_file()}
     assert {
         "explain.json",
@@ -85,7 +86,11 @@ def test_what_is_written(explained: Path) -> None:
     assert summary["labels"] == LABELS
     assert summary["images"] == 160
     assert summary["trained_on"] == {"data": "phantom"}
-    assert isinstance(summary["warnings"], list)
+    table = build_cohort(Config(name="nih", root=phantom_root)).table
+    counts = table["split"].value_counts()
+    seen = f"{counts['train']} of these 160 images are of patients that the network was trained on"
+    assert seen in summary["warnings"][0]
+    assert f"{counts['val']} of patients that its best epoch" in summary["warnings"][0]
 
 
 def test_the_localisation_is_that_of_every_box(explained: Path, phantom_root: Path) -> None:
@@ -143,6 +148,13 @@ def test_the_run_in_mlflow_has_it_all(explained: Path, tracked: tuple[str, str])
     assert {"out/localisation.csv", "out/heat_maps.npz", "out/overlays"} <= names
 
 
+def test_two_images_are_explained_without_components(words: list[str], tmp_path: Path) -> None:
+    few = [*words, "split=all", "limit=2", "labels=[Hernia]", f"output={tmp_path / 'o'}"]
+    assert run_verb(main, few) == 0
+    assert (tmp_path / "o" / "explain.json").is_file()
+    assert not (tmp_path / "o" / "representation").exists()
+
+
 @pytest.fixture
 def refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,6 +195,7 @@ def test_what_the_bundle_and_the_data_do_not_have(
     assert "stage=block9" in refused(*words, "stage=block9", "output=o")
     assert "use method=gradcam" in refused(*words, "method=rollout", "output=o")
     assert "not sample ids of split=test" in refused(*words, "images=[x.png]", "output=o")
+    assert "split=unseen: data=nih has no image" in refused(*words, "split=unseen", "output=o")
     assert "there is no such bundle" in refused("bundle=no", *words[1:], "output=o")
     assert "holds no run" in refused(*words, f"run={explained}", "output=o")
 

@@ -245,7 +245,7 @@ def test_heat_maps(bundle: Path, pictures: list[str], verb: Verb) -> None:
                 expected.add(f"maps/{folder}/{label.replace(' ', '_')}.png")
     assert expected
     assert {str(file) for file in Path("maps").rglob("*.png")} == expected
-    assert cv2.imread(next(iter(expected))).shape == (32, 32, 3)
+    assert cv2.imread(next(iter(expected))).shape == (512, 512, 3)
 
 
 @pytest.mark.shared

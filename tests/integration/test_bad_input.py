@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from cxr_lightning.cli import run_verb
 from cxr_lightning.fit import main
+from cxr_lightning.prepare import main as prepare
 
 Overrides = Callable[..., list[str]]
 
@@ -104,7 +106,17 @@ def test_a_patient_on_both_lists(copy: Path, refused: Callable[..., str]) -> Non
     )
     train.write_text("\n".join(name for name in names if name != moved))
     test.write_text(test.read_text() + f"\n{moved}\n")
-    assert "1 patient(s) on both lists" in refused(f"data.root={copy}")
+    message = refused(f"data.root={copy}")
+    assert "1 patient(s) in more than one split" in message
+    assert "1 patient(s) are on both train_val_list.txt and test_list.txt" in message
+    assert "data.split=patient" in message
+    words = ["data=nih", f"data.root={copy}", "data.image.size=32", "data.labels=[Effusion]"]
+    assert run_verb(prepare, [*words, "--out", str(copy / "audit")]) == 1
+    audit = json.loads((copy / "audit" / "audit.json").read_text())
+    assert audit["leaks"]["patients"] == [str(int(moved.split("_")[0]))]
+    assert "1 patient(s) are in more than one split" in audit["invalid"]
+    assert "1 patient(s) are on both train_val_list.txt and test_list.txt." in audit["notes"]
+    assert (copy / "audit" / "audit.html").is_file()
 
 
 def test_a_list_of_images_that_are_not_there(copy: Path, refused: Callable[..., str]) -> None:

@@ -38,8 +38,11 @@ def command(words: list[str]) -> list[str]:
 def test_two_processes_equal_one(
     overrides: Overrides, phantom_root: Path, store: str, tmp_path: Path
 ) -> None:
-    """With unknown labels: a batch whose halves know different numbers of them favours neither."""
-    words = [*EXACT, *known_in_part(phantom_root, tmp_path / "table.csv")]
+    """Of two sources, one of which does not tell a label, and each drawn as often as the other.
+
+    A batch whose halves know different numbers of labels favours neither.
+    """
+    words = [*EXACT, *a_mix(phantom_root)]
     single = run_fit(compose(overrides("single", *words)))
     done = subprocess.run(
         command(overrides("double", *words, "trainer=ddp_cpu", "trainer.threads=1")),
@@ -52,7 +55,9 @@ def test_two_processes_equal_one(
             for name in ("single", "double")
         )
         logits = [column for column in one if column.startswith("logit/")]
-        assert one["y_true/Effusion"].isna().any()
+        told = one.groupby("source")["y_true/Infiltration"].count()
+        assert told["nih"] > 0
+        assert told["chexpert"] == 0
         pd.testing.assert_frame_equal(one.drop(columns=logits), two.drop(columns=logits))
         np.testing.assert_allclose(one[logits], two[logits], atol=1e-4)
     double = json.loads((tmp_path / "double" / "metrics.json").read_text())
@@ -68,20 +73,17 @@ def test_two_processes_equal_one(
     assert names.count("double") == 1
     assert client.get_run(state.mlflow_run_id).data.tags["devices"] == "2"
     assert done.stdout.count("epoch   1/2") == 1
+    # How an epoch is drawn is said once, not by each device.
+    assert done.stdout.count("an epoch of training draws images ") == 1
+    assert client.get_run(state.mlflow_run_id).data.params["data.sampling.draw"] == "sources"
 
 
-def known_in_part(root: Path, file: Path) -> list[str]:
-    """Write a table in which four of ten images do not say whether there is an effusion."""
-    found = pd.read_csv(root / "Data_Entry_2017.csv", index_col=False)
-    labels = {
-        name: found["Finding Labels"].str.contains(name).astype(float)
-        for name in ("Effusion", "Infiltration", "Atelectasis")
-    }
-    unknown = np.random.default_rng(0).random(len(found)) < 0.4
-    labels["Effusion"][unknown] = np.nan
-    images = "images/" + found["Image Index"]
-    pd.DataFrame({"path": images, "patient": found["Patient ID"], **labels}).to_csv(file)
-    return ["data=table", f"data.csv={file}", "data.image=path", "data.patient=patient", "loss=bce"]
+def a_mix(root: Path) -> list[str]:
+    return [
+        "data=mix", "data.sources=[nih,chexpert]", "data.root=null", f"data.nih.root={root}",
+        "data.chexpert.root=phantom", "data.phantom.images=60", "data.phantom.pixels=64",
+        "data.chexpert.uncertain=ones_lsr", "loss=bce",
+    ]  # fmt: skip
 
 
 def test_torchrun_starts_the_processes_itself(overrides: Overrides, tmp_path: Path) -> None:

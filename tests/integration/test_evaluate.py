@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.special import expit
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    recall_score,
+    roc_auc_score,
+)
 
+from cxr_lightning.assessment.models import open_target, predict_target
+from cxr_lightning.bundle import load_bundle, save_bundle
 from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose
+from cxr_lightning.data.cohort import build_cohort
+from cxr_lightning.data.transforms import Augmentation, sample_keys
 from cxr_lightning.evaluate import main
 from cxr_lightning.training import run_fit
 
@@ -23,15 +37,20 @@ SMALL = ["evaluation.replicates=20", "pictures=false"]
 def runs(
     phantom_root: Path, store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """Two runs on the same data with other seeds."""
+    """Two runs on the same patients with other seeds and labels, and one on a part of them."""
     from tests.integration.conftest import SMALL as TRAINING
 
     folder = tmp_path_factory.mktemp("evaluate")
-    for name, seed in (("one", 0), ("two", 1)):
-        words = ["data=nih", f"data.root={phantom_root}", *TRAINING, f"seed={seed}"]
+    own = {
+        "one": ["seed=0"],
+        "two": ["seed=1", "data.labels=[Mass,Effusion]"],
+        "part": ["data.max_patients=35", "data.labels=[Effusion]", "data.val_fraction=0.3"],
+    }
+    for name, more in own.items():
+        words = [*nih(phantom_root), *TRAINING, *more, "evaluation.pictures=false"]
         words += [f"run.dir={folder / name}", f"run.tracking_uri={store}", "trainer.max_epochs=1"]
         run_fit(compose(words))
-    return {name: folder / name for name in ("one", "two")}
+    return {name: folder / name for name in own}
 
 
 def bundle(run: Path) -> str:
@@ -39,7 +58,7 @@ def bundle(run: Path) -> str:
 
 
 def nih(root: Path) -> list[str]:
-    return ["data=nih", f"data.root={root}"]
+    return ["data=nih", f"data.root={root}", "data.split=patient", "data.val_fraction=0.2"]
 
 
 def numbers(folder: Path, end: str = "") -> dict[str, float | None]:
@@ -129,7 +148,7 @@ def test_images_that_are_no_test_set_are_said_to_be_none(
 def test_two_models_their_comparison_and_their_mean(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path
 ) -> None:
-    both = ",".join(bundle(run) for run in runs.values())
+    both = ",".join(bundle(runs[name]) for name in ("one", "two"))
     words = [f"bundle={both}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
     assert run_verb(main, words) == 0
     tables = {
@@ -142,7 +161,10 @@ def test_two_models_their_comparison_and_their_mean(
     }
     mean = (probability["one"] + probability["two"]) / 2
     np.testing.assert_allclose(probability["ensemble"], mean, atol=1e-6)
+    # Of the labels of two networks, what both know is compared.
+    assert "y_true/Mass" not in tables["ensemble"]
     comparison = pd.read_csv(tmp_path / "e" / "comparison_one_two.csv", index_col="label")
+    assert list(comparison.index) == ["Effusion", "macro"]
     truth = tables["one"]["y_true/Effusion"]
     difference = roc_auc_score(truth, probability["two"]) - roc_auc_score(truth, probability["one"])
     assert comparison.at["Effusion", "auroc_difference"] == pytest.approx(difference, abs=1e-6)
@@ -165,12 +187,94 @@ def test_another_data_set_over_the_labels_both_know(
     assert "2 of 3 labels are compared" in page
 
 
+def test_a_table_of_ones_own_with_some_of_the_labels(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = sorted((phantom_root / "images").iterdir())[:24]
+    own = pd.DataFrame(
+        {
+            "file": [str(image) for image in images],
+            "who": range(24),
+            "Effusion": [0, 1] * 12,
+            "Oedema": 0,
+        }
+    )
+    own.to_csv(tmp_path / "own.csv", index=False)
+    words = [f"bundle={bundle(runs['two'])}", "data=table", f"data.csv={tmp_path / 'own.csv'}"]
+    words += ["data.image=file", "data.patient=who", *SMALL, "split=all"]
+    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    table = pd.read_parquet(tmp_path / "e" / "predictions.parquet")
+    assert sorted(table["y_true/Effusion"]) == [0] * 12 + [1] * 12
+    assert "y_true/Mass" not in table
+    own.drop(columns="Effusion").to_csv(tmp_path / "own.csv", index=False)
+    assert run_verb(main, [*words, f"out={tmp_path / 'f'}"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "none of the labels Mass, Effusion is a column of it. It has file, who, Oedema" in said
+
+
 def test_another_split_of_the_training_data_is_warned_of(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, "data.split=patient"]
+    official = ["data=nih", f"data.root={phantom_root}", "data.split=official"]
+    words = [f"bundle={bundle(runs['one'])}", *official, *SMALL, f"out={tmp_path / 'e'}"]
+    assert run_verb(main, words) == 0
+    tested = pd.read_parquet(tmp_path / "e" / "predictions.parquet")["patient_id"].unique()
+    table = build_cohort(compose(nih(phantom_root)).data).table
+    trained = set(table.loc[table["split"] == "train", "patient_id"])
+    count = len(trained.intersection(tested))
+    assert 0 < count < len(tested)
+    said = f"Of these {len(tested)} patients the network was trained on {count}, and"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert said in (tmp_path / "e" / "report.html").read_text()
+
+
+def test_patients_that_no_split_of_the_training_held(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path
+) -> None:
+    """The numbers of the page are those that scikit-learn finds in the written predictions."""
+    words = [f"bundle={bundle(runs['part'])}", *nih(phantom_root), *SMALL, "split=unseen"]
     assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
-    assert "may have been trained on" in " ".join(capsys.readouterr().out.split())
+    table = pd.read_parquet(tmp_path / "e" / "predictions.parquet")
+    limits = ["data.max_patients=35", "data.labels=[Effusion]", "data.val_fraction=0.3"]
+    known = build_cohort(compose([*nih(phantom_root), *limits]).data).table
+    whole = build_cohort(compose(nih(phantom_root)).data).table
+    new = ~whole["patient_id"].isin(known["patient_id"])
+    assert set(table["sample_id"]) == set(whole.loc[new, "sample_id"])
+    assert set(table["split"]) == {"unseen"}
+    assert len(table) > 30
+    y_true, score = table["y_true/Effusion"], expit(table["logit/Effusion"].astype(np.float64))
+    threshold = load_bundle(Path(bundle(runs["part"]))).info.thresholds.array[0]
+    expected = {
+        "auroc": roc_auc_score(y_true, score),
+        "average_precision": average_precision_score(y_true, score),
+        "f1": f1_score(y_true, score >= threshold),
+        "sensitivity": recall_score(y_true, score >= threshold),
+        "accuracy": accuracy_score(y_true, score >= threshold),
+        "balanced_accuracy": balanced_accuracy_score(y_true, score >= threshold),
+        "mcc": matthews_corrcoef(y_true, score >= threshold),
+    }
+    found = pd.read_csv(tmp_path / "e" / "results.csv", index_col="label").loc["Effusion"]
+    metrics, page = numbers(tmp_path / "e"), (tmp_path / "e" / "report.html").read_text()
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-12), name
+        assert metrics[f"unseen/{name}/Effusion"] == pytest.approx(value, abs=1e-12), name
+        assert f"{value:.3f}" in page, name
+    assert "patients of nih who took no part in the training" in page
+
+
+def test_unseen_patients_that_are_not_there_or_not_known(
+    runs: dict[str, Path], phantom_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, old = load_bundle(bundle(runs["one"])), tmp_path / "old" / "bundle.safetensors"
+    old.parent.mkdir()
+    save_bundle(old, whole.network, replace(whole.info, seen=None))
+    for file, said in (
+        (bundle(runs["one"]), "split=unseen: all patients of data=nih took part in the training"),
+        (str(old), "split=unseen: old: bundles of format 1 do not tell the patients"),
+    ):
+        words = [f"bundle={file}", *nih(phantom_root), *SMALL, "split=unseen"]
+        assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_studies_and_test_time_augmentation(
@@ -183,6 +287,24 @@ def test_studies_and_test_time_augmentation(
     pd.testing.assert_frame_equal(one, two)
     plain = pd.read_parquet(runs["one"] / "predictions_test.parquet")
     assert not np.allclose(one["logit/Effusion"], plain["logit/Effusion"], atol=1e-4)
+
+
+def test_test_time_augmentation_is_the_mean_over_the_image_and_its_copies(
+    runs: dict[str, Path], phantom_root: Path
+) -> None:
+    one = load_bundle(bundle(runs["one"]))
+    target = open_target(one.info, compose(nih(phantom_root)).data)
+    found = predict_target(one, target, "test", batch_size=7, tta=2, seed=5)
+    rows = target.rows("test")
+    images, keys = target.cache.read(target.cache.rows[rows]), sample_keys(found["sample_id"])
+    varied = Augmentation(compose(["augment=light"]).augment, seed=5)
+    epochs = [np.full(len(rows), copy) for copy in range(2)]
+    copies = [images, *(varied.batch(images, epochs=epoch, keys=keys) for epoch in epochs)]
+    with torch.inference_mode():
+        logits = [one.network(torch.from_numpy(copy)[:, None]).numpy() for copy in copies]
+    expected = np.mean(logits, axis=0)
+    for index, label in enumerate(one.info.labels):
+        np.testing.assert_allclose(found[f"logit/{label}"], expected[:, index], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
 from cxr_lightning.bundle import load_bundle
 from cxr_lightning.config.compose import compose
@@ -38,7 +41,9 @@ def uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nih, "read_studies", with_uncertain)
 
 
-def test_tabular_inputs_and_balance(overrides: Overrides, tmp_path: Path) -> None:
+def test_tabular_inputs_and_balance(
+    overrides: Overrides, store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = overrides(
         "run",
         "data.tabular=[age_years,sex,view,previous_labels]",
@@ -66,19 +71,50 @@ def test_tabular_inputs_and_balance(overrides: Overrides, tmp_path: Path) -> Non
     written = pd.read_parquet(tmp_path / "run" / "predictions_test.parquet")
     names = [f"logit/{name}" for name in bundle.info.labels]
     np.testing.assert_allclose(written[names], logits, atol=1e-5)
-    sampling = json.loads(json.dumps(data.sampling()))
-    assert sampling["images"] < len(data.cohort.rows("train"))
+    # How an epoch is balanced is said, and is in MLflow with the choice.
+    order, values = data.order(), table[list(data.labels.names)].to_numpy()
+    drawn = np.mean([values[order(epoch)].sum(axis=0) for epoch in range(200)], axis=0)
+    state = json.loads((tmp_path / "run" / "run.json").read_text())
+    client = MlflowClient(store)
+    logged = mlflow_json(client, state["mlflow_run_id"], "data/sampling.json")
+    assert list(logged) == ["images", *data.labels.names]
+    assert logged["images"] == len(order(0)) < len(data.cohort.rows("train"))
+    np.testing.assert_allclose(list(logged.values())[1:], drawn, atol=1)
+    counts = ", ".join(f"{name} {count:.0f}" for name, count in logged.items())
+    assert f"an epoch of training draws {counts}" in " ".join(capsys.readouterr().out.split())
+    params = client.get_run(state["mlflow_run_id"]).data.params
+    assert params["data.sampling.draw"] == "rare_labels"
+    assert params["data.sampling.no_finding"] == "0.5"
+
+
+def mlflow_json(client: MlflowClient, run: str, file: str) -> dict[str, float]:
+    return json.loads(Path(client.download_artifacts(run, file)).read_text())  # type: ignore[no-any-return]
 
 
 @pytest.mark.usefixtures("uncertain")
 def test_three_classes(overrides: Overrides, tmp_path: Path) -> None:
     words = overrides("run", "data.uncertain=three_class", "loss=three_class")
-    run_fit(compose([*words, "trainer.max_epochs=2"]))
+    config = compose([*words, "trainer.max_epochs=2"])
+    metrics = run_fit(config)
     bundle = load_bundle(tmp_path / "run" / "bundle.safetensors")
     assert bundle.info.classes == 3
     image = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
     assert bundle.network.outputs(image).shape == (2, 3, 3)
     assert bundle.network(image).shape == (2, 3)
+    # Scored is the softmax over present and absent, where the label is certain.
+    data = ChestXrayDataModule(config.data, config.augment, seed=0)
+    table = data.prepare().table.iloc[data.cohort.rows("test")]
+    pixels = torch.from_numpy(data.cache.read(data.cache.rows[data.cohort.rows("test")]))[:, None]
+    with torch.no_grad():
+        classes = bundle.network.outputs(pixels).double().exp().numpy()
+    present = classes[..., 1] / (classes[..., 0] + classes[..., 1])
+    written = pd.read_parquet(tmp_path / "run" / "predictions_test.parquet")
+    np.testing.assert_allclose(expit(written["logit/Effusion"]), present[:, 0], atol=1e-5)
+    certain = (table["Effusion"] != -1).to_numpy()
+    assert 0 < certain.sum() < len(table)
+    assert written["y_true/Effusion"].notna().tolist() == certain.tolist()
+    expected = roc_auc_score(table["Effusion"][certain], present[certain, 0])
+    assert metrics["test/auroc/Effusion"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.usefixtures("uncertain")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from pydicom import dcmread
 
+from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose
 from cxr_lightning.data import ehr, table
 from cxr_lightning.data.dicom import read_dicom
@@ -24,6 +29,7 @@ from cxr_lightning.phantom.heart import (
 )
 from cxr_lightning.phantom.layouts.ehr import write_ehr_phantom
 from cxr_lightning.phantom.layouts.table import COLUMNS, write_table_phantom
+from cxr_lightning.prepare import main as prepare
 
 IMAGES, SEED, SIZE = 260, 1, 32
 
@@ -38,22 +44,28 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestDicomFiles:
     @pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda one: f"{one.syntax} {one.bits}")
     def test_every_encoding_shows_the_picture(self, tmp_path: Path, encoding: Encoding) -> None:
-        grey = np.random.default_rng(0).integers(0, 256, (36, 40), dtype=np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (36, 40), dtype=np.uint8)
+        grey = cv2.GaussianBlur(noise, (0, 0), 3) if encoding.syntax == "JPEG" else noise
         grey[0, :2] = 0, 255
         write_dicom(tmp_path / "x.dcm", grey, encoding, {"PatientID": "7", "SOPInstanceUID": "1.2"})
         shown = read_dicom(tmp_path / "x.dcm").astype(int)
-        assert np.abs(shown - grey).max() <= 1
+        apart = np.abs(shown - grey)
+        if encoding.syntax == "JPEG":
+            assert apart.mean() < 1
+        else:
+            assert apart.max() <= 1
         written = dcmread(tmp_path / "x.dcm")
+        assert ("LossyImageCompression" in written) == (encoding.syntax == "JPEG")
         assert written.BitsStored == encoding.bits
         assert written.PixelRepresentation == encoding.signed
         assert written.PhotometricInterpretation == f"MONOCHROME{1 if encoding.inverted else 2}"
         assert written.PatientID == "7"
         assert written.SOPInstanceUID == "1.2"
 
-    def test_they_are_of_six_transfer_syntaxes(self, hospital: Path) -> None:
+    def test_they_are_of_seven_transfer_syntaxes(self, hospital: Path) -> None:
         files = sorted(hospital.rglob("*.dcm"))
         syntaxes = Counter(dcmread(file).file_meta.TransferSyntaxUID.name for file in files[:60])
-        assert len(syntaxes) == 6
+        assert len(syntaxes) == 7
 
     def test_uids_are_valid_and_follow_their_address(self) -> None:
         assert make_uid(1, 2) == make_uid(1, 2) != make_uid(12)
@@ -115,6 +127,49 @@ class TestTables:
             relative = file.relative_to(tmp_path / "40")
             assert file.read_bytes() == (tmp_path / "60" / relative).read_bytes()
             assert file.read_bytes() == (hospital / relative).read_bytes()
+
+
+class TestPrepare:
+    """What a hospital's export holds besides radiographs is counted in the audit's flow."""
+
+    def test_files_that_are_no_radiographs_are_in_the_flow(
+        self, hospital: Path, tmp_path: Path
+    ) -> None:
+        root = Path(shutil.copytree(hospital, tmp_path / "data"))
+        files = sorted((root / "radiographs").rglob("*.dcm"))
+        for file in files[:3]:
+            film = dcmread(file)
+            film.NumberOfFrames = 5
+            film.save_as(root / f"film {file.name}")
+        for file in files[10:14]:
+            shutil.copy(file, root / f"copy of {file.name}")
+        (root / "page.dcm").write_bytes(b"<html>please sign in</html>" * 30)
+        found = sorted(str(file.relative_to(root)) for file in root.rglob("*.dcm"))
+        quality = pd.read_csv(root / "images.csv").set_index("file")["quality"]
+        images = pd.DataFrame({"file": found, "quality": quality.reindex(found, fill_value="good")})
+        images.to_csv(root / "images.csv", index=False)
+        words = ["data=ehr", f"data.root={root}", "data.images={file: images.csv, path: file}"]
+        words += ["data.select.exclude.poor={column: quality, equals: poor}", "data.image.size=32"]
+        assert run_verb(prepare, [*words, "--out", str(tmp_path / "out")]) == 2
+        words += ["data.on_bad_image=skip", "--out", str(tmp_path / "out")]
+        assert run_verb(prepare, words) == 0
+        audit = json.loads((tmp_path / "out" / "audit.json").read_text())
+        left_out = {step["reason"]: step["left_out"] for step in audit["flow"]}
+        assert audit["flow"][0]["images"] == IMAGES + 3 + 4 + 1
+        assert left_out["unreadable DICOM header"] == 1
+        assert left_out["several frames in one file"] == 3
+        assert left_out["copy of a file above"] == 4
+        for before, step in pairwise(audit["flow"]):
+            assert before["images"] - step["left_out"] == step["images"]
+        assert list(left_out)[1:4] == [
+            "unreadable DICOM header",
+            "several frames in one file",
+            "modality is not CR, DX, DR, RG",
+        ]
+        page = (tmp_path / "out" / "audit.html").read_text()
+        for reason, count in left_out.items():
+            assert (reason in page) == (count > 0 or reason == "in the data set")
+        assert "view not given, so unknown: " in page
 
 
 @pytest.fixture(scope="module")

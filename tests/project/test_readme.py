@@ -104,7 +104,7 @@ def test_fit_commands(
     )
     small = SMALLER if "model=" not in command else [*SMALLER, "data.image.size=64"]
     if "data.max_patients" in command or "data.views" in command:
-        labels = ["data.labels=[Effusion,Infiltration]"]
+        labels = ["data.labels=[Effusion,Infiltration,Nodule]"]
     words += [*labels, *small]
     if "trainer=ddp_cpu" in words:
         # Two processes: this one must not become a part of them.

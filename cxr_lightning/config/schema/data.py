@@ -93,7 +93,7 @@ class DataConfig(Section):
     split: Literal["official", "patient"] = Field(
         "patient",
         description="Published lists of the data set, or a new split by patient, stratified over "
-        "labels.",
+        "all labels that the data set tells.",
     )
     val_fraction: float = Field(
         0.1, gt=0, lt=1, description="Share of patients used for validation."
@@ -115,10 +115,12 @@ class DataConfig(Section):
     workers: int = Field(
         0, ge=0, description="Loader processes per device; 0 loads in the training process."
     )
-    residency: Literal["auto", "disk", "device"] = Field(
+    residency: Literal["auto", "disk", "memory", "device"] = Field(
         "disk",
-        description="Where training images are between epochs: in the cache's file, or on the "
-        "device, which then augments them too; auto: on a GPU that has room for them twice.",
+        description="Where training images are between epochs: in the cache's file, which the "
+        "system keeps in memory where there is room; copied to memory, once in each process that "
+        "trains, for a cache on slow storage; or on the device, which then augments them too; "
+        "auto: on a GPU that has room for them twice, else disk.",
     )
     cache_dir: Path | None = Field(
         None, description="Decoded images; none named: ~/.cache/cxr_lightning."

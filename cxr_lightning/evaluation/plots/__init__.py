@@ -6,6 +6,7 @@ from cxr_lightning.evaluation.plots.cooccurrence import cooccurrence_maps
 from cxr_lightning.evaluation.plots.decision_curves import net_benefit_curves
 from cxr_lightning.evaluation.plots.forest import difference_forest, subgroup_forest
 from cxr_lightning.evaluation.plots.history import training_curves
+from cxr_lightning.evaluation.plots.models import roc_of_models
 from cxr_lightning.evaluation.plots.per_label import (
     confusion_matrices,
     precision_recall_curves,
@@ -25,6 +26,7 @@ __all__ = [
     "precision_recall_curves",
     "reliability_diagrams",
     "roc_curves",
+    "roc_of_models",
     "save_figure",
     "subgroup_forest",
     "training_curves",

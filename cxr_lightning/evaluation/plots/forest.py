@@ -28,6 +28,7 @@ from cxr_lightning.evaluation.tables import MACRO
 __all__ = ["difference_forest", "subgroup_forest"]
 
 MARKERS = "osD^vPX*<>"
+MOST_INCHES = 8.0  # of rows, on a sheet of paper
 METRIC_NAMES = {
     "auroc": "AUROC (0.5: chance, 1: perfect)",
     "average_precision": "average precision (0 to 1)",
@@ -46,25 +47,35 @@ COLUMN_NAMES = {
 def subgroup_forest(subgroups: Subgroups, metric: str) -> Figure:
     """Draw one metric of every subgroup, label by label, with intervals.
 
-    A subgroup that is too small has the reason in place of a point.
+    A subgroup that is too small has the reason in place of a point. What would be taller than a
+    sheet of paper goes into two columns.
     """
     if metric not in METRIC_NAMES:
         raise ValueError(f"metric must be one of {', '.join(METRIC_NAMES)}, given {metric!r}")
     rows = subgroups.groups[subgroups.groups["metric"] == metric]
     groups, labels = [*rows["group"].unique()], [*rows["label"].unique()]
     step = 1 / (len(groups) + 0.8)
-    figure = new_figure(7.6, max(2.4, 1.5 + len(labels) * (0.12 + 0.145 * len(groups))))
-    axes = figure.add_subplot()
-    _rows(axes, [_label(label) for label in labels])
+    each = 0.12 + 0.145 * len(groups)
+    columns = 1 if len(labels) * each < MOST_INCHES else 2
+    count = -(-len(labels) // columns)
+    figure = new_figure(7.6 if columns == 1 else 10, max(2.4, 1.5 + count * each))
+    panels = figure.subplots(1, columns, squeeze=False, sharex=True).ravel()
     lowest, highest = rows["low"].fillna(rows["value"]), rows["high"].fillna(rows["value"])
     limits = _limits(lowest, highest)
-    axes.set_xlim(*limits)
+    for column, axes in enumerate(panels):
+        part = labels[column * count : (column + 1) * count]
+        # Blank rows at the end keep the panels' rows at one height.
+        _rows(axes, [*map(_label, part), *[""] * (count - len(part))])
+        axes.set_xlim(*limits)
+        if metric == "auroc":
+            axes.axvline(0.5, color=GREY, linewidth=1, linestyle="--", zorder=1)
     entries = []
     for g, group in enumerate(groups):
         colour, marker = PALETTE[g % len(PALETTE)], MARKERS[g % len(MARKERS)]
         entries.append(Entry(str(group), colour, marker, ""))
         of_group = rows[rows["group"] == group].set_index("label")
-        for place, label in enumerate(labels):
+        for number, label in enumerate(labels):
+            axes, place = panels[number // count], number % count
             y = place + (g - (len(groups) - 1) / 2) * step
             row = of_group.loc[label]
             if np.isnan(row["value"]):
@@ -78,13 +89,14 @@ def subgroup_forest(subgroups: Subgroups, metric: str) -> Figure:
                 )
                 continue
             _point(axes, row["value"], row["low"], row["high"], y, colour, marker)
-    if metric == "auroc":
-        axes.axvline(0.5, color=GREY, linewidth=1, linestyle="--", zorder=1)
     about = COLUMN_NAMES.get(subgroups.column, display_name(subgroups.column))
-    axes.set_xlabel(METRIC_NAMES[metric], fontsize=TITLE, color=INK)
-    axes.set_title(
-        f"By {about}, with {subgroups.level:.0%} intervals", fontsize=TITLE + 2, color=INK
-    )
+    said = f"By {about}, with {subgroups.level:.0%} intervals"
+    if columns == 1:
+        panels[0].set_xlabel(METRIC_NAMES[metric], fontsize=TITLE, color=INK)
+        panels[0].set_title(said, fontsize=TITLE + 2, color=INK)
+    else:
+        figure.supxlabel(METRIC_NAMES[metric], fontsize=TITLE, color=INK)
+        figure.suptitle(said, fontsize=TITLE + 2, color=INK)
     figure_legend(figure, entries)
     return figure
 
@@ -117,35 +129,14 @@ def difference_forest(
         zip(labels, numbers, strict=True)
     ):
         if np.isnan(value):
-            said = "undefined: one class only"
-        else:
-            marker = "D" if label == MACRO else "o"
-            filled = p_holm < 1 - level
-            _point(axes, value, left, right, place, BLUE, marker, filled=filled)
-            said = f"{value:+.3f}      {_p(p_value)}"
-            if label != MACRO:
-                said += f"  {_p(p_holm)}"
-        axes.annotate(
-            said.replace("-", "−"),
-            (1.02, place),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=TEXT,
-            color=INK,
-            family="DejaVu Sans Mono",
-            annotation_clip=False,
-        )
-    axes.annotate(
-        "difference  p       Holm",
-        (1.02, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        fontsize=TEXT,
-        color=INK,
-        family="DejaVu Sans Mono",
-        annotation_clip=False,
-    )
+            _beside(axes, place, ("undefined: one class only",))
+            continue
+        marker = "D" if label == MACRO else "o"
+        filled = p_holm < 1 - level
+        _point(axes, value, left, right, place, BLUE, marker, filled=filled)
+        difference = f"{value:+.3f}".replace("-", "−")
+        _beside(axes, place, (difference, _p(p_value), "" if label == MACRO else _p(p_holm)))
+    _beside(axes, -0.75, ("difference", "p", "Holm"))
     said = f"difference in {name}: {names[1]} minus {names[0]} (right: {names[1]} is better)"
     axes.set_xlabel(textwrap.fill(said, 78), fontsize=TITLE, color=INK)
     axes.set_title(
@@ -154,6 +145,22 @@ def difference_forest(
         color=INK,
     )
     return figure
+
+
+def _beside(axes: Axes, y: float, cells: tuple[str, ...]) -> None:
+    """Write the cells of a table's row to the right of the axes."""
+    for cell, points in zip(cells, (8, 66, 104), strict=False):
+        axes.annotate(
+            cell,
+            (1, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(points, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=TEXT + 1,
+            color=INK,
+            annotation_clip=False,
+        )
 
 
 def _label(label: str) -> str:

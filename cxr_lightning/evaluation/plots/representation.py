@@ -73,13 +73,14 @@ def scatter_by_label(
 
 
 def scatter_in_space(components: Components, clusters: Clusters) -> Figure:
-    """Draw the first three principal components, coloured by cluster."""
+    """Draw the first three principal components, coloured by cluster; 0 where there are fewer."""
+    places = components.first(3)
     figure = new_figure(6.2, 5.4)
     axes: Any = figure.add_subplot(projection="3d")
     for cluster in range(clusters.k):
         chosen = clusters.assigned == cluster
         axes.scatter(
-            *components.scores[chosen, :3].T,
+            *places[chosen].T,
             s=_dot(len(chosen)),
             c=PALETTE[cluster % len(PALETTE)],
             marker=MARKERS[cluster % len(MARKERS)],
@@ -99,11 +100,10 @@ def scatter_in_space(components: Components, clusters: Clusters) -> Figure:
 
 
 def component_names(components: Components, count: int) -> list[str]:
-    """Return `PC 1 (34.1% of the variance)` and so on."""
-    return [
-        f"PC {index + 1} ({share:.1%} of the variance)"
-        for index, share in enumerate(components.explained[:count])
-    ]
+    """Return `PC 1 (34.1% of the variance)` and so on; of those there are not, `PC 3` alone."""
+    shares = components.explained[:count]
+    names = [f"PC {index + 1} ({share:.1%} of the variance)" for index, share in enumerate(shares)]
+    return names + [f"PC {index + 1}" for index in range(len(names), count)]
 
 
 def explained_variance_figure(components: Components) -> Figure:

@@ -20,7 +20,10 @@ from cxr_lightning.phantom.layouts.base import Layout, write_layout
 from cxr_lightning.phantom.layouts.echo import echo_rows, examination_rows
 from cxr_lightning.phantom.streams import stream
 
-__all__ = ["write_ehr_phantom"]
+__all__ = ["VERSION", "write_ehr_phantom"]
+
+VERSION = 2
+"""Raised whenever the same parameters would give other files."""
 
 _README = """\
 The layout is that of a hospital's export:
@@ -178,7 +181,7 @@ def _write_csv(
 
 _EHR = Layout(
     name="ehr",
-    version=1,
+    version=VERSION,
     shots=_shots,
     images="radiographs/**/*.dcm",
     tables=("images.csv", "echo.csv", "examinations.csv"),
