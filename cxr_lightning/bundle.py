@@ -66,7 +66,8 @@ class BundleInfo:
     familiarity
         Tells images that are unlike those of training; None where there were too few.
     seen
-        Tells the patients of the training, as hashes; None in bundles of format 1.
+        Tells the patients of the training, as hashes; None in bundles of format 1, and where ids
+        are plain.
     """
 
     labels: tuple[str, ...]
@@ -106,6 +107,7 @@ def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
         "provenance": dict(info.provenance),
         "familiarity": info.familiarity.to_dict() if info.familiarity else None,
         "seen": info.seen.salt if info.seen else None,
+        "seen_ids": list(info.seen.ids) if info.seen else [],
     }
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
@@ -165,7 +167,11 @@ def read_bundle_info(path: Path) -> BundleInfo:
             familiarity=(
                 Familiarity.from_parts(numbers, _below(_FAMILIARITY, arrays)) if numbers else None
             ),
-            seen=SeenPatients(salt, _below(_PATIENTS, arrays)) if salt else None,
+            seen=(
+                SeenPatients(salt, _below(_PATIENTS, arrays), tuple(header.get("seen_ids", ())))
+                if salt
+                else None
+            ),
         )
     except KeyError as error:
         raise DataError(

@@ -15,6 +15,7 @@ from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import Cohort, split_counts
+from cxr_lightning.data.rules import rules_of
 from cxr_lightning.data.seen import seen_patients
 from cxr_lightning.evaluation.calibrator_fits import fit_calibration
 from cxr_lightning.evaluation.calibrators import Calibration
@@ -25,7 +26,14 @@ from cxr_lightning.evaluation.predictions import (
     make_predictions,
     write_predictions,
 )
-from cxr_lightning.evaluation.tables import AVERAGES, flat_metrics, format_table, metrics_table
+from cxr_lightning.evaluation.tables import (
+    AVERAGES,
+    FEW_NOTE,
+    few_of_a_class,
+    flat_metrics,
+    format_table,
+    metrics_table,
+)
 from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
 from cxr_lightning.hardware import place
 from cxr_lightning.history import read_history
@@ -177,6 +185,7 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
         "test). Test set; intervals by patient bootstrap; thresholds from validation.",
         "",
         *("| " + " | ".join(row) + " |" for row in rows),
+        *(["", f"{FEW_NOTE}."] if few_of_a_class(results) else []),
     ]
     return "\n".join(lines)
 
@@ -198,8 +207,10 @@ def _report(
         record.tracker.log_artifact(path, "plots")
         figure.set_layout_engine("none")  # laid out once, and shown in the page as it is
     for subgroups in one.subgroups:
-        name = f"subgroups_{subgroups.column}.csv"
-        record.tracker.log_artifact(run.write(name, subgroups.groups.to_csv(index=False)))
+        for name, table in (("subgroups", subgroups.groups), ("gaps", subgroups.gaps)):
+            path = run.write(f"{name}_{subgroups.column}.csv", table.to_csv(index=False))
+            record.tracker.log_artifact(path)
+    record.tracker.log_artifact(run.write("operating_points.csv", one.points.to_csv()))
     images = split_counts(cohort).loc["images"]
     context = ReportContext(
         title=f"{config.model.name} on {config.data.name}",
@@ -249,6 +260,7 @@ def _bundle_info(
         provenance={
             "data": config.data.name,
             "data_sets": list(config.data.kinds),
+            "rules": rules_of(config.data),
             "split": config.data.split,
             "fingerprint": cohort.fingerprint,
             "counts": {str(split): column.to_dict() for split, column in counts.items()},

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cxr_lightning.data.cohort import Cohort, split_counts
-from cxr_lightning.evaluation.tables import format_table
+from cxr_lightning.evaluation.tables import FEW_NOTE, few_of_a_class, format_table
 
 __all__ = ["SYNTHETIC", "Reporter"]
 
@@ -79,6 +79,8 @@ class Reporter:
                 f"*: validation holds one class only of {', '.join(labels)}; the threshold 0.5 "
                 "stands in."
             )
+        if few_of_a_class(table):
+            self.say(f"{FEW_NOTE}.")
         undefined = int(table["labels_undefined"]["macro"])
         if undefined:
             self.say(

@@ -243,7 +243,7 @@ def _train(
 ) -> dict[str, float | None]:
     history = [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
     trainer = build_trainer(config, placement, run, [*history, *callbacks])
-    run = _agree(trainer, run)
+    run = _agree(trainer, run, data.cohort.fingerprint)
     resumed = run.last_checkpoint
     if resumed is not None:
         reporter.say(f"continuing from {resumed}")
@@ -264,12 +264,26 @@ def _train(
     return write_outcome(config, record, data, task.network, predictions, reporter)
 
 
-def _agree(trainer: Trainer, run: RunFolder) -> RunFolder:
-    """Return the folder that rank 0 chose, on every rank that torchrun or SLURM started."""
+def _agree(trainer: Trainer, run: RunFolder, fingerprint: str) -> RunFolder:
+    """Return the folder that rank 0 chose, on every rank that torchrun or SLURM started.
+
+    Raises
+    ------
+    DataError
+        On all ranks: they have not read the same images, labels and splits.
+    """
     if not started_externally():
         return run
     trainer.strategy.setup_environment()
-    return RunFolder(Path(trainer.strategy.broadcast(str(run.path.absolute()))))
+    path, first = trainer.strategy.broadcast((str(run.path.absolute()), fingerprint))
+    if not trainer.strategy.reduce_boolean_decision(fingerprint == first):
+        raise DataError(
+            "the processes of this run have read different data, or split them differently (their "
+            "fingerprints differ). Give all machines the same files and the same configuration; "
+            "where ids are hashed, one salt that all can read too (data.salt_file=FILE), since "
+            "each home folder has its own. A data.cache_dir on each machine must be of these files."
+        )
+    return RunFolder(Path(path))
 
 
 def _load_best(task: MultiLabelTask, run: RunFolder) -> None:

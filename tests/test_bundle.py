@@ -37,7 +37,7 @@ def bundle(tmp_path: Path) -> Path:
         image=ImageConfig(size=32),
         thresholds=Thresholds(LABELS, (0.5, 0.25), (True, False), "f1"),
         provenance={"data": "nih"},
-        seen=SeenPatients("0123456789abcdef", hashes),
+        seen=SeenPatients("0123456789abcdef", hashes, ("ehr\0feed",)),
     )
     path = tmp_path / "bundle.safetensors"
     save_bundle(path, build_network(model, info.image, LABELS), info)
@@ -65,6 +65,7 @@ def test_what_is_written_is_read(bundle: Path) -> None:
     assert info.thresholds.array.tolist() == [0.5, 0.25]
     assert info.seen is not None
     assert info.seen.salt == "0123456789abcdef"
+    assert info.seen.ids == ("ehr\0feed",)
     assert {split: one.tolist() for split, one in info.seen.hashes.items()} == {
         "train": [-5, 3, 2**62], "val": [7], "test": [1, 9],
     }  # fmt: skip

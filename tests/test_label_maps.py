@@ -71,6 +71,16 @@ def test_a_table_of_ones_own_is_matched_by_name_with_caution() -> None:
     assert (fracture.degree, fracture.reason) == ("none", "table has no such label")
 
 
+@pytest.mark.parametrize("kind", ["table", "ehr"])
+def test_two_of_ones_own_are_not_the_same_data_set(kind: str) -> None:
+    labels = LabelSpace(("Scoliosis", "low_ef"))
+    for match in match_labels(kind, labels, kind, labels):
+        assert (match.degree, match.sources) == ("caution", (match.target,))
+        assert "is for the reader to judge" in match.reason
+    (match,) = match_labels(kind, labels, kind, LabelSpace(("Edema",)))
+    assert match.degree == "none"
+
+
 class TestMeasured:
     @pytest.mark.parametrize("other", ["nih", "chexpert", "mimic_cxr", "phantom"])
     def test_none_follows_in_either_direction(self, other: str) -> None:

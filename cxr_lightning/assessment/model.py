@@ -15,7 +15,10 @@ __all__ = ["Model"]
 
 @dataclass(frozen=True)
 class Model:
-    """A model's predictions on the images that are evaluated and on validation, where needed."""
+    """A model's predictions on the images that are evaluated and on validation, where needed.
+
+    `notes` are what a reader must know before the numbers.
+    """
 
     name: str
     table: pd.DataFrame
@@ -23,3 +26,4 @@ class Model:
     validation: pd.DataFrame | None = None
     bundle: Bundle | None = None
     target: Target | None = None
+    notes: tuple[str, ...] = ()

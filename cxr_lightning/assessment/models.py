@@ -15,13 +15,15 @@ from cxr_lightning.config.schema import AugmentConfig, DataConfig
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cache import ImageCache
 from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.data.rules import rules_of
+from cxr_lightning.data.seen import why_untold
 from cxr_lightning.data.table import Config as Table
 from cxr_lightning.data.table_labels import labels_among
 from cxr_lightning.data.targets import scored_targets
 from cxr_lightning.data.transforms import Augmentation, sample_keys
-from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.errors import ConfigError, DataError, bullet_list
 from cxr_lightning.evaluation.predictions import TEXT_COLUMNS, make_predictions
-from cxr_lightning.label_maps import describe_matches, match_any, translate_labels
+from cxr_lightning.label_maps import OF_ONES_OWN, describe_matches, match_any, translate_labels
 from cxr_lightning.labels import LabelSpace
 
 __all__ = ["Target", "open_target", "predict_target"]
@@ -45,7 +47,9 @@ class Target:
         Whether the bundle was trained on this very data set, with the same splits.
     seen
         In which split the training had the patient of each row ("unseen": in none), object of
-        shape (rows,); None where the bundle does not tell.
+        shape (rows,); None where that cannot be told.
+    untold
+        Why it cannot.
     """
 
     config: DataConfig
@@ -54,6 +58,7 @@ class Target:
     notes: tuple[str, ...]
     trained_on: bool = False
     seen: npt.NDArray[np.object_] | None = None
+    untold: str = ""
 
     def rows(self, split: str) -> np.ndarray:
         """Return the rows of a split; "all": every row.
@@ -98,13 +103,17 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
     cohort = module.prepare(progress=True)
     notes = []
     same = own and cohort.fingerprint == info.provenance.get("fingerprint")
-    seen = info.seen.split_of(cohort.table, config) if info.seen else None
-    if own and config.name == trained_on and not same and seen is None:
+    untold = why_untold(info.seen, config)
+    seen = info.seen.split_of(cohort.table, config) if info.seen and not untold else None
+    # Where the bundle tells its patients, but not these, the two have a data set in common.
+    if untold and not same and (info.seen or (own and config.name == trained_on)):
         notes.append(
             f"The bundle was trained on {trained_on}, with other images, labels or splits than "
-            "these (the fingerprints differ): some of these patients may have been trained on. "
-            "Give the data.* words of its training here too."
+            "these (the fingerprints differ): some of these patients may have been trained on; "
+            f"{untold}. Give the data.* words of its training here too."
         )
+    if own and not same and OF_ONES_OWN & set(kinds):
+        notes.append(_for_the_reader(info, config))
     if not own:
         matches = match_any(config.kinds, cohort.labels, kinds, LabelSpace(tuple(info.labels)))
         known = tuple(match.target for match in matches if match.degree != "none")
@@ -119,7 +128,22 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
             f"Trained on {trained_on or 'other data'}, evaluated on {config.name}: "
             f"{len(known)} of {len(info.labels)} labels are compared.\n{describe_matches(matches)}"
         )
-    return Target(config, cohort, module.cache, tuple(notes), same, seen)
+    return Target(config, cohort, module.cache, tuple(notes), same, seen, untold)
+
+
+def _for_the_reader(info: BundleInfo, config: DataConfig) -> str:
+    """Say that labels which users define may differ, and whose rules do."""
+    text = (
+        f"Labels of data={config.name} are defined by who uses it. Those of the same names are "
+        "compared; whether they mean the same is for the reader to judge."
+    )
+    before, here = info.provenance.get("rules", {}), rules_of(config)
+    other = [
+        f"{name}: {before[name]} in training, {here[name]} here"
+        for name in info.labels
+        if name in before and name in here and before[name] != here[name]
+    ]
+    return f"{text} Other rules:\n{bullet_list(other)}" if other else text
 
 
 def _labels_among(config: DataConfig, wanted: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -27,7 +27,8 @@ class EvaluateOptions(Section):
     split: Literal["train", "val", "test", "all", "unseen"] = Field(
         "test",
         description="Part of the data set that is evaluated; unseen: the patients that no part of "
-        "the bundles' trainings held, whatever the split of the data given here.",
+        "the bundles' trainings held, whatever the split of the data given here. Saved "
+        "predictions tell theirs.",
     )
     study: Literal["none", "max", "mean"] = Field(
         "none", description="Score images, or studies by the maximum or mean over their images."
@@ -70,6 +71,11 @@ class EvaluateOptions(Section):
         if bool(self.bundle) == bool(self.predictions):
             raise ValueError(
                 "give bundle=FILE and data=..., or predictions=FILE: what is to be evaluated"
+            )
+        if self.predictions and "split" in self.model_fields_set:
+            raise ValueError(
+                "split cannot be chosen with predictions: the tables' column split tells the part; "
+                "leave split out"
             )
         if self.validation and len(self.validation) != len(self.predictions):
             raise ValueError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+import pandas as pd
 import torch
 from rich.progress import Progress
 
@@ -20,9 +20,10 @@ from cxr_lightning.data.seen import UNSEEN
 from cxr_lightning.errors import ConfigError, DataError, nearest
 from cxr_lightning.evaluation.predictions import labels_of, read_predictions
 from cxr_lightning.evaluation.study_level import predictions_per_study
+from cxr_lightning.report.page import PARTS
 from cxr_lightning.terminal import Reporter
 
-__all__ = ["load_bundles", "predicted_models", "refits", "saved_models"]
+__all__ = ["load_bundles", "predicted_models", "refits", "saved_models", "split_of"]
 
 _FITTED = {"threshold", "threshold_target", "false_negative_cost", "calibration"}
 _NOT_TEST = {
@@ -73,7 +74,7 @@ def predicted_models(
     for name, bundle in bundles.items():
         target = targets[name]
         _check_columns(target, options)
-        splits = list(dict.fromkeys([options.split, *(["val"] if validate else [])]))
+        splits = _splits(target, options, validate=validate)
         total = sum(len(target.rows(split)) for split in splits)
         tables = {}
         with Progress(console=reporter.console, transient=True) as progress:
@@ -93,14 +94,32 @@ def predicted_models(
                     table = predictions_per_study(table, options.study)
                 tables[split] = table
         table = tables[options.split]
+        notes = target.notes
         seen = target.trained_on or (options.split in ("val", "all") and refits(options))
         if seen and options.split in _NOT_TEST:
-            target = replace(target, notes=(*target.notes, _NOT_TEST[options.split]))
+            notes = (*notes, _NOT_TEST[options.split])
         elif told := told_of_seen(target, options.split):
-            target = replace(target, notes=(*target.notes, told))
+            notes = (*notes, told)
         reading = reading_of(bundle.info, labels_of(table))
-        models.append(Model(name, table, reading, tables.get("val"), bundle, target))
+        models.append(Model(name, table, reading, tables.get("val"), bundle, target, notes))
     return models
+
+
+def _splits(target: Target, options: EvaluateOptions, *, validate: bool) -> list[str]:
+    """Return the parts to predict; without validation an ensemble is read without thresholds."""
+    if not validate or options.split == "val":
+        return [options.split]
+    if (target.cohort.table["split"] == "val").any():
+        return [options.split, "val"]
+    if not refits(options) and options.weights != "validation":
+        return [options.split]
+    whose = "was validation in all of these trainings"
+    raise DataError(
+        f"split={options.split}: no patient of data={target.config.name} "
+        f"{whose if options.split == UNSEEN else 'is a validation patient'}, so that "
+        "weights=validation, and thresholds and calibration of evaluation.*, study or tta, have "
+        "nothing to be fitted on: leave these out"
+    )
 
 
 def _check_columns(target: Target, options: EvaluateOptions) -> None:
@@ -128,6 +147,7 @@ def saved_models(options: EvaluateOptions) -> list[Model]:
             if wrong:
                 raise ConfigError(f"subgroups: {path} has no column {', '.join(wrong)}")
         validation = read_predictions(options.validation[number]) if options.validation else None
+        notes = tuple(_told_of_table(table, validation))
         if options.study != "none":
             table = predictions_per_study(table, options.study)
             if validation is not None:
@@ -140,8 +160,32 @@ def saved_models(options: EvaluateOptions) -> list[Model]:
                 )
             told = "Thresholds and calibration were fitted on the validation predictions given."
             reading = fit_reading(validation, labels_of(table), options.evaluation, told)
-        models.append(Model(name, table, reading, validation))
+        models.append(Model(name, table, reading, validation, notes=notes))
     return models
+
+
+def split_of(models: Sequence[Model]) -> str:
+    """Return the part that saved predictions are of, by their column split; several: "all"."""
+    found = {str(split) for model in models for split in model.table["split"].unique()}
+    return found.pop() if len(found) == 1 and found <= set(PARTS) else "all"
+
+
+def _told_of_table(table: pd.DataFrame, validation: pd.DataFrame | None) -> Iterator[str]:
+    """Say which images of a saved table are no test images."""
+    trained, validated = ((table["split"] == name).sum() for name in ("train", "val"))
+    if trained + validated:
+        yield (
+            f"Of these {len(table):,} images {trained:,} are of a training part and "
+            f"{validated:,} of a validation part (column split): where the models were trained or "
+            "chosen on them, the numbers are optimistic."
+        )
+    if validation is None:
+        return
+    if shared := table["sample_id"].isin(validation["sample_id"]).sum():
+        yield (
+            f"Thresholds and calibration were fitted on {shared:,} of these {len(table):,} images: "
+            "the numbers are optimistic."
+        )
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -17,25 +17,25 @@ from cxr_lightning.assessment.predicted import (
     predicted_models,
     refits,
     saved_models,
+    split_of,
 )
 from cxr_lightning.assessment.reading import Reading, refit_reading
-from cxr_lightning.assessment.write import Evaluated, compare, macro_auroc, write_evaluated
+from cxr_lightning.assessment.write import (
+    Evaluated,
+    compare,
+    macro_auroc,
+    macro_numbers,
+    write_evaluated,
+)
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.evaluation.predictions import labels_of
 from cxr_lightning.report.assess import Assessment, assess
+from cxr_lightning.report.page import PARTS
 from cxr_lightning.runs import check_new_folder
 from cxr_lightning.terminal import Reporter
 from cxr_lightning.tracking import TrackedRun, open_existing
 
 __all__ = ["run_evaluate"]
-
-_PARTS = {
-    "train": "training part",
-    "val": "validation part",
-    "test": "test part",
-    "all": "all parts",
-    "unseen": "unseen patients",
-}
 
 
 def run_evaluate(options: EvaluateOptions, configs: Sequence[DataConfig]) -> Path:
@@ -47,9 +47,12 @@ def run_evaluate(options: EvaluateOptions, configs: Sequence[DataConfig]) -> Pat
         Before anything is written.
     """
     reporter = Reporter()
+    saved = saved_models(options) if options.predictions else []
+    if saved:
+        options = options.model_copy(update={"split": split_of(saved)})
     folder = options.folder
     check_new_folder(folder, "out")
-    evaluated = _evaluate(options, configs, reporter)
+    evaluated = _evaluate(options, configs, saved, reporter)
     with ExitStack() as stack:
         tracked = None
         if options.run:
@@ -69,12 +72,15 @@ def run_evaluate(options: EvaluateOptions, configs: Sequence[DataConfig]) -> Pat
 
 
 def _evaluate(
-    options: EvaluateOptions, configs: Sequence[DataConfig], reporter: Reporter
+    options: EvaluateOptions,
+    configs: Sequence[DataConfig],
+    saved: list[Model],
+    reporter: Reporter,
 ) -> list[Evaluated]:
     """Compute everything; nothing is written yet."""
     sets: dict[str, tuple[list[Model], DataConfig | None]] = {}
-    if options.predictions:
-        sets["predictions"] = saved_models(options), None
+    if saved:
+        sets["predictions"] = saved, None
     else:
         bundles = load_bundles(options)
         several = len(bundles) > 1 and options.ensemble != "none"
@@ -130,13 +136,15 @@ def _assess_all(models: Sequence[Model], options: EvaluateOptions) -> list[Asses
 
 def _say(one: Evaluated, options: EvaluateOptions, reporter: Reporter) -> None:
     for assessment in one.assessed:
-        reporter.say(f"{assessment.name} on {one.data}: macro AUROC {macro_auroc(assessment)}")
+        reporter.say(
+            f"{assessment.name} on {one.data}: macro AUROC {macro_auroc(assessment.results)}"
+        )
     last = one.assessed[-1]
     patients = last.predictions["patient_id"].nunique()
     scored = "images" if options.study == "none" else "studies"
     reporter.results(
         last.results,
-        f"{last.name} on {one.data}, {_PARTS[options.split]}: {len(last.predictions):,} {scored} "
+        f"{last.name} on {one.data}, {PARTS[options.split]}: {len(last.predictions):,} {scored} "
         f"of {patients:,} patients; {options.evaluation.level:.0%} intervals by patient bootstrap",
     )
     for note in one.notes:
@@ -144,10 +152,18 @@ def _say(one: Evaluated, options: EvaluateOptions, reporter: Reporter) -> None:
 
 
 def _write_matrix(folder: Path, evaluated: Sequence[Evaluated], reporter: Reporter) -> None:
+    rows = [
+        {"model": each.name, "data": one.data, **macro_numbers(each.results)}
+        for one in evaluated
+        for each in one.assessed
+    ]
+    pd.DataFrame(rows).to_csv(folder / "external_validation.csv", index=False)
     matrix = pd.DataFrame(
-        {one.data: {each.name: macro_auroc(each) for each in one.assessed} for one in evaluated}
+        {
+            one.data: {each.name: macro_auroc(each.results) for each in one.assessed}
+            for one in evaluated
+        }
     )
-    matrix.to_csv(folder / "external_validation.csv", index_label="model")
     reporter.say(f"macro AUROC of every model on every data set:\n{matrix.to_string()}")
 
 

@@ -23,13 +23,10 @@ def unseen_by_all(targets: Mapping[str, Target]) -> dict[str, Target]:
     Raises
     ------
     ConfigError, DataError
-        A bundle does not tell its patients; no other patients are there.
+        A bundle does not tell its patients, or not these; no other patients are there.
     """
-    if silent := [name for name, target in targets.items() if target.seen is None]:
-        raise ConfigError(
-            f"split=unseen: {', '.join(silent)}: bundles of format 1 do not tell the patients of "
-            "their training; train again"
-        )
+    if silent := [f"{name}: {target.untold}" for name, target in targets.items() if target.untold]:
+        raise ConfigError("\n".join(f"split=unseen: {one}" for one in silent))
     part = _common_part(targets)
     if not (part == UNSEEN).any():
         name = next(iter(targets.values())).config.name

@@ -21,13 +21,14 @@ from cxr_lightning.bundle import BundleInfo
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.evaluation.comparison import compare_models
 from cxr_lightning.evaluation.plots import difference_forest, roc_of_models, save_figure
-from cxr_lightning.evaluation.predictions import labels_of, write_predictions
+from cxr_lightning.evaluation.predictions import LOGIT, TRUTH, labels_of, write_predictions
+from cxr_lightning.evaluation.tables import AVERAGES, metrics_table
 from cxr_lightning.report.assess import Assessment
 from cxr_lightning.report.figures import assessment_figures
 from cxr_lightning.report.page import Comparison, ReportContext, report_page
 from cxr_lightning.report.pictures import heat_maps, pictures
 
-__all__ = ["Evaluated", "compare", "macro_auroc", "write_evaluated"]
+__all__ = ["Evaluated", "compare", "macro_auroc", "macro_numbers", "write_evaluated"]
 
 _NOT_ASKED = (
     "image", "labels", "tabular", "uncertain", "first_model", "sampling", "batch_size", "workers",
@@ -48,20 +49,23 @@ class Evaluated:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the data before the numbers; each thing once."""
-        notes = [note for one in self.models if one.target for note in one.target.notes]
-        return tuple(dict.fromkeys(notes))
+        return tuple(dict.fromkeys(note for one in self.models for note in one.notes))
 
 
-def macro_auroc(one: Assessment) -> str:
+def macro_numbers(results: pd.DataFrame) -> dict[str, float]:
+    """Return macro AUROC, the ends of its interval, and over how many labels it is."""
+    labels = len(results) - len(AVERAGES) - int(results["labels_undefined"]["macro"])
+    names = {"auroc": "auroc", "low": "auroc_low", "high": "auroc_high"}
+    return {name: results[column]["macro"] for name, column in names.items()} | {"labels": labels}
+
+
+def macro_auroc(results: pd.DataFrame) -> str:
     """Return macro AUROC with its interval, and over how many labels, as text."""
-    row = one.results.loc["macro"]
-    if np.isnan(row["auroc"]):
+    auroc, low, high, labels = macro_numbers(results).values()
+    if np.isnan(auroc):
         return "undefined"
-    labels = len(labels_of(one.predictions)) - int(one.results["labels_undefined"]["macro"])
-    text = f"{row['auroc']:.3f}"
-    if not np.isnan(row["auroc_low"]):
-        text += f" ({row['auroc_low']:.3f}-{row['auroc_high']:.3f})"
-    return f"{text}, {labels} labels"
+    interval = "" if np.isnan(low) else f" ({low:.3f}-{high:.3f})"
+    return f"{auroc:.3f}{interval}, {labels} labels"
 
 
 def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> None:
@@ -98,6 +102,7 @@ def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> 
         facts=_facts(done.models, options),
         data=done.data,
         split=options.split,
+        scored=_scored(options),
         fitted=model.reading.told,
         cohort=target.cohort if target else None,
         synthetic=bool(target and target.config.synthetic),
@@ -110,7 +115,7 @@ def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> 
             else None
         ),
         comparisons=done.comparisons,
-        others=_others(done.assessed) if several else None,
+        others=_others(done.assessed, options) if several else None,
         together=together,
     )
     (folder / "report.html").write_text(report_page(one, context, figures), encoding="utf-8")
@@ -132,7 +137,8 @@ def _facts(models: Sequence[Model], options: EvaluateOptions) -> dict[str, str]:
     """Return the model card of the last; of an ensemble, those of its members."""
     *members, model = models
     reading = model.reading
-    facts = {"scored": "images" if options.study == "none" else f"studies ({options.study})"}
+    how = "" if options.study == "none" else f" ({options.study})"
+    facts = {"scored": _scored(options) + how}
     if model.name == ENSEMBLE:
         kind = "probabilities" if options.ensemble == "probability" else "logits"
         facts["model"] = f"mean {kind} of {', '.join(one.name for one in members)}; weights: " + (
@@ -153,6 +159,10 @@ def _facts(models: Sequence[Model], options: EvaluateOptions) -> dict[str, str]:
     if options.tta:
         facts["test-time augmentation"] = f"mean of the image and {options.tta} varied copies"
     return facts
+
+
+def _scored(options: EvaluateOptions) -> str:
+    return "images" if options.study == "none" else "studies"
 
 
 def _of_bundle(info: BundleInfo) -> dict[str, str]:
@@ -197,20 +207,43 @@ def compare(assessed: Sequence[Assessment], options: EvaluateOptions) -> list[Co
 def _roc_of_all(assessed: Sequence[Assessment]) -> Figure | None:
     """Draw the labels that all models know."""
     tables = {one.name: one.predictions for one in assessed}
-    known = [labels_of(table) for table in tables.values()]
-    shared = [name for name in known[0] if all(name in labels for labels in known)]
+    shared = _shared(assessed)
     return roc_of_models(tables, shared) if shared else None
 
 
-def _others(assessed: Sequence[Assessment]) -> pd.DataFrame:
+def _shared(assessed: Sequence[Assessment]) -> list[str]:
+    known = [labels_of(one.predictions) for one in assessed]
+    return [name for name in known[0] if all(name in labels for labels in known)]
+
+
+def _others(assessed: Sequence[Assessment], options: EvaluateOptions) -> pd.DataFrame | None:
+    """Return a row per model: means over the labels that all know, which alone can be compared."""
+    shared = _shared(assessed)
+    if not shared:
+        return None
     rows = {}
     for one in assessed:
-        macro = one.results.loc["macro"]
+        results = _results_of(one, shared, options)
+        macro = results.loc["macro"]
         rows[one.name] = {
-            "macro AUROC": macro_auroc(one),
+            "macro AUROC": macro_auroc(results),
             "macro average precision": f"{macro['average_precision']:.3f}",
             "F1": f"{macro['f1']:.3f}",
             "sensitivity": f"{macro['sensitivity']:.3f}",
             "specificity": f"{macro['specificity']:.3f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _results_of(one: Assessment, labels: Sequence[str], options: EvaluateOptions) -> pd.DataFrame:
+    """Return the results over some of the labels."""
+    others = [name for name in labels_of(one.predictions) if name not in labels]
+    if not others:
+        return one.results
+    return metrics_table(
+        one.predictions.drop(columns=[kind + name for name in others for kind in (TRUTH, LOGIT)]),
+        one.thresholds,
+        replicates=options.evaluation.replicates,
+        level=options.evaluation.level,
+        generator=np.random.default_rng(options.seed),
+    )

@@ -118,7 +118,7 @@ def audit_cohort(
     """
     leaks = audit_leakage(cohort.table, cache.content_hash)
     images = _images(cohort, cache, config, advance)
-    labels = _labels(cohort)
+    labels, bad = _labels(cohort), _bad(cohort, images)
     return Audit(
         cohort=cohort,
         leaks=leaks,
@@ -126,8 +126,8 @@ def audit_cohort(
         labels=labels,
         table_one=table_one(cohort.table, config.tabular),
         shapes=_shapes(cache),
-        invalid=tuple(_invalid(leaks, images, labels, config)),
-        warnings=tuple(_warnings(images, labels, config)),
+        invalid=tuple(_invalid(leaks, bad, labels, config)),
+        warnings=tuple(_warnings(leaks, bad, images, labels, config)),
     )
 
 
@@ -210,21 +210,24 @@ def _shapes(cache: ImageCache) -> pd.DataFrame:
     return counted.rename(columns={"count": "images"})
 
 
-def _invalid(
-    leaks: LeakageReport, images: ImageFindings, labels: Labels, config: DataConfig
-) -> list[str]:
+def _bad(cohort: Cohort, images: ImageFindings) -> list[str]:
+    """Say how many images cannot be used: by the flow, those of which the header tells it."""
+    found = [f"{len(images.bad):,} image(s) are missing or unreadable"] if images.bad else []
+    return found + [
+        f"{step.left_out:,} image(s) are refused by their headers ({step.reason})"
+        for step in cohort.flow
+        if step.bad and step.left_out
+    ]
+
+
+def _invalid(leaks: LeakageReport, bad: list[str], labels: Labels, config: DataConfig) -> list[str]:
     found = []
     if leaks.patients:
         found.append(f"{len(leaks.patients):,} patient(s) are in more than one split")
-    if leaks.duplicates:
-        found.append(
-            f"{len(leaks.duplicates):,} picture(s) with identical pixels are in more than one split"
-        )
-    if images.bad and config.on_bad_image == "refuse":
-        found.append(
-            f"{len(images.bad):,} image(s) are missing or unreadable; data.on_bad_image=skip would "
-            "leave them out"
-        )
+    if leaks.duplicates and config.on_duplicate == "refuse":
+        found.append(_duplicated(leaks))
+    if config.on_bad_image == "refuse":
+        found += [f"{text}; data.on_bad_image=skip would leave them out" for text in bad]
     counts = labels.counts
     one_class = counts[(counts["positive"] == 0) | (counts["negative"] == 0)]
     names = one_class.loc[one_class["split"] == "train", "label"]
@@ -233,10 +236,22 @@ def _invalid(
     return found
 
 
-def _warnings(images: ImageFindings, labels: Labels, config: DataConfig) -> list[str]:
+def _duplicated(leaks: LeakageReport) -> str:
+    return f"{len(leaks.duplicates):,} picture(s) with identical pixels are in more than one split"
+
+
+def _warnings(
+    leaks: LeakageReport,
+    bad: list[str],
+    images: ImageFindings,
+    labels: Labels,
+    config: DataConfig,
+) -> list[str]:
     found = []
-    if images.bad and config.on_bad_image == "skip":
-        found.append(f"{len(images.bad):,} image(s) are missing or unreadable and are left out")
+    if config.on_bad_image == "skip":
+        found += [f"{text} and are left out" for text in bad]
+    if leaks.duplicates and config.on_duplicate == "skip":
+        found.append(f"{_duplicated(leaks)}; fit keeps those of the last")
     if images.constant:
         found.append(f"{len(images.constant):,} image(s) have hardly any contrast")
     if images.small:

@@ -135,5 +135,5 @@ def ages(studies: pd.DataFrame) -> Figure:
             left += counts
     axes.set_xlabel("age at the first image, years", fontsize=TITLE, color=INK)
     axes.set_ylabel("patients", fontsize=TITLE, color=INK)
-    axes.legend(frameon=False, fontsize=TEXT)
+    axes.legend(frameon=False, fontsize=TEXT, loc="upper left")
     return figure

@@ -7,7 +7,7 @@ beside the picture comes from records older than the radiograph and, of the echo
 the examination that the labels come from.
 
 No name, id, date or UID stays in the study table: ids are salted hashes (see
-:mod:`cxr_lightning.data.identity`), and `visit` counts days from the patient's first radiograph.
+:mod:`cxr_lightning.data.identity`), and days are counted from the patient's first radiograph.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Config(DataConfig):
         named = [(f"targets.{name}", rule) for name, rule in self.targets.items()]
         named += [(f"select.exclude.{name}", rule) for name, rule in self.select.exclude.items()]
         problems = [text for name, rule in named for text in ruler.check(name, rule)]
-        taken = ({*COLUMNS, *self.targets, "visit", "source"}) & set(self.tabular_columns)
+        taken = {*COLUMNS, *self.targets, "visit", "labelled", "source"} & {*self.tabular_columns}
         if taken:
             problems.append(f"tabular_columns: {', '.join(sorted(taken))}: the name is taken")
         if problems:
@@ -118,7 +118,7 @@ def read_studies(config: Config) -> Reading:
     Reading
         A row per radiograph that has an echo; `split` is "". The labels are `targets`, NaN where
         the echo lacks the measurement. `visit` is the number of days since the patient's first
-        radiograph. The flow counts what every rule left out.
+        radiograph, `labelled` that of the examination. The flow counts what rules left out.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def read_studies(config: Config) -> Reading:
     unmeasured = values.isna().all(axis=1).to_numpy()
     sieve.leave_out("none of the labels was measured", unmeasured)
     values, record = values[~unmeasured], record[~unmeasured]
-    kept = sieve.frame.reset_index(drop=True)
+    kept = sieve.frame.reset_index(drop=True).assign(labelled=echo.days[record])
     table = pd.concat([_study_table(kept, salt), values.reset_index(drop=True)], axis=1)
     said: tuple[str, ...] = ()
     if config.tabular_columns:
@@ -265,7 +265,8 @@ def _first_forbidden_day(
 def _study_table(kept: pd.DataFrame, salt: bytes) -> pd.DataFrame:
     patient = kept["patient_id"].astype(str)
     day = kept["day"].astype(np.int64)
-    study = kept["study"].where(kept["study"] != "", patient + "\0" + day.astype(str))
+    first = day.groupby(patient).transform("min")
+    study = patient + "\0" + kept["study"].where(kept["study"] != "", "\0" + day.astype(str))
     return pd.DataFrame(
         {
             "sample_id": salted(kept["name"], salt, "image"),
@@ -276,7 +277,8 @@ def _study_table(kept: pd.DataFrame, salt: bytes) -> pd.DataFrame:
             "split": "",
             "age_years": kept["age_years"].astype(np.float64),
             "sex": kept["sex"],
-            "visit": (day - day.groupby(patient).transform("min")).astype(np.float64),
+            "visit": (day - first).astype(np.float64),
+            "labelled": (kept["labelled"] - first).astype(np.float64),
         }
     )
 

@@ -103,7 +103,8 @@ def leave_out_by_tags(sieve: Sieve, selection: Tags) -> list[str]:
         What was left out for which words, and what headers do not tell.
     """
     notes = []
-    sieve.leave_out("unreadable DICOM header", sieve.frame["problem"] != "", rare=True)
+    unreadable = sieve.frame["problem"] != ""
+    sieve.leave_out("unreadable DICOM header", unreadable, rare=True, bad=True)
     frames = pd.to_numeric(sieve.frame["NumberOfFrames"], errors="coerce")
     sieve.leave_out("several frames in one file", frames > 1, rare=True)
     for tag, what, allowed, fits in (

@@ -34,6 +34,7 @@ __all__ = [
     "Placement",
     "UnreadableImage",
     "decode_image",
+    "is_picture",
     "placement",
     "read_image",
     "read_resized",
@@ -45,6 +46,7 @@ __all__ = [
 DECODER_VERSION = 2
 """Raised whenever the same file would give other pixels; caches of another version are not used."""
 
+_JPEG = b"\xff\xd8\xff"
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 
 
@@ -94,6 +96,11 @@ def decode_image(data: bytes, *, voi: Voi = "lut") -> NDArray[np.uint8]:
     if not data:
         raise UnreadableImage("empty file")
     return _decode(data, "", voi)
+
+
+def is_picture(data: bytes) -> bool:
+    """Tell whether a file that begins with `data`, of at least eight bytes, is a PNG or JPEG."""
+    return data.startswith((png.SIGNATURE, _JPEG))
 
 
 def read_resized(path: Path | str, image: ImageConfig) -> NDArray[np.uint8]:
@@ -190,7 +197,7 @@ def _read_bytes(path: Path) -> bytes:
 def _decode(data: bytes, suffix: str, voi: Voi) -> NDArray[np.uint8]:
     if data.startswith(png.SIGNATURE):
         return to_grey(png.decode_png(data))
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(_JPEG):
         return _decode_jpeg(data)
     if data[128:132] == b"DICM" or suffix in DICOM_SUFFIXES:
         # imported here: pydicom takes longer to import than everything else in this module

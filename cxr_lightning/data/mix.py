@@ -231,15 +231,16 @@ def _flow(cohorts: Mapping[str, Cohort]) -> tuple[FlowStep, ...]:
     """Join the flows: what all sources hold, then what each leaves out."""
     now = {name: cohort.flow[0] for name, cohort in cohorts.items()}
 
-    def step(reason: str, left_out: int) -> FlowStep:
+    def step(reason: str, left_out: int, bad: bool = False) -> FlowStep:
         images = sum(one.images for one in now.values())
-        return FlowStep(reason, left_out, images, sum(one.patients for one in now.values()))
+        patients = sum(one.patients for one in now.values())
+        return FlowStep(reason, left_out, images, patients, bad)
 
     steps = [step("in the data sets", 0)]
     for name, cohort in cohorts.items():
         for one in cohort.flow[1:]:
             now[name] = one
-            steps.append(step(f"{name}: {one.reason}", one.left_out))
+            steps.append(step(f"{name}: {one.reason}", one.left_out, one.bad))
     return tuple(steps)
 
 

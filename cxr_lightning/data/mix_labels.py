@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cxr_lightning.label_maps import Match, match_labels
+from cxr_lightning.label_maps.match import same
 from cxr_lightning.labels import LabelSpace
 
 __all__ = ["Member", "merge_labels"]
@@ -28,6 +29,9 @@ class Member:
 
     kind: str
     labels: LabelSpace
+
+
+_Union = Mapping[str, Sequence[tuple[Member, str]]]
 
 
 def merge_labels(
@@ -50,11 +54,11 @@ def merge_labels(
     LabelSpace, dict
         The union, and by source a match for each of its labels.
     """
-    union: dict[str, list[tuple[str, str]]] = {}  # of a label: (kind, its name there)
+    union: dict[str, list[tuple[Member, str]]] = {}  # of a label: who has it, its name there
     for member in members.values():
         for name in member.labels.names:
             known = _same_label(member.kind, name, union)
-            union.setdefault(known or name, []).append((member.kind, name))
+            union.setdefault(known or name, []).append((member, name))
     labels = LabelSpace(tuple(union))
     return labels, {
         source: tuple(_follows(member, name, found) for name, found in union.items())
@@ -62,21 +66,23 @@ def merge_labels(
     }
 
 
-def _same_label(kind: str, name: str, union: Mapping[str, Sequence[tuple[str, str]]]) -> str | None:
+def _same_label(kind: str, name: str, union: _Union) -> str | None:
     alone = LabelSpace((name,))
     for label, found in union.items():
         for other, there in found:
-            (match,) = match_labels(kind, alone, other, LabelSpace((there,)))
+            (match,) = match_labels(kind, alone, other.kind, LabelSpace((there,)))
             if match.sources:
                 return label
     return None
 
 
-def _follows(member: Member, name: str, found: Sequence[tuple[str, str]]) -> Match:
+def _follows(member: Member, name: str, found: Sequence[tuple[Member, str]]) -> Match:
     """Return how a label of the union follows from a source's: its meaning is the earliest's."""
     matches = [
-        match_labels(member.kind, member.labels, kind, LabelSpace((there,)))[0]
-        for kind, there in found
+        same(there, "its own")
+        if other is member
+        else match_labels(member.kind, member.labels, other.kind, LabelSpace((there,)))[0]
+        for other, there in found
     ]
     told = next((match for match in matches if match.sources), matches[0])
     return replace(told, target=name)

@@ -75,14 +75,14 @@ def training_order(
     rows : int64 of shape (n,)
         Its training rows.
     targets : float32 of shape (n, labels)
-        Their labels; one of at least 0.5 counts as present.
+        Their labels; one of at least 0.5 counts as present, one below as absent, and NaN and -1
+        (uncertain) as neither.
 
     Raises
     ------
     ConfigError
         sampling.draw=sources on a data set that has one source.
     """
-    findings = [column for column, name in enumerate(labels.names) if name != NO_FINDING]
     present = np.nan_to_num(targets) >= 0.5
     weights: npt.NDArray[np.float64] | None = None
     thinned: npt.NDArray[np.bool_] | None = None
@@ -98,9 +98,23 @@ def training_order(
         source = studies["source"].iloc[rows]
         weights = np.asarray(1 / source.map(source.value_counts()), np.float64)
     if config.no_finding < 1:
-        thinned = np.logical_not(present[:, findings].any(axis=1))
+        thinned = _shows_nothing(targets, labels)
         kept = round(config.no_finding * int(thinned.sum()))
     return EpochOrder(rows, seed, weights, thinned, kept)
+
+
+def _shows_nothing(targets: npt.NDArray[np.float32], labels: LabelSpace) -> npt.NDArray[np.bool_]:
+    """Tell of which rows it is known that they are without a finding: shape (n,).
+
+    Those with No Finding, and where it is not known, those of which every finding is absent. What
+    is unknown or uncertain is not absent.
+    """
+    finding = np.array([name != NO_FINDING for name in labels.names])
+    present, absent = targets >= 0.5, (targets >= 0) & (targets < 0.5)
+    nothing = present[:, ~finding].any(axis=1)
+    all_absent = absent[:, finding].all(axis=1) & finding.any()  # of no findings, none is absent
+    something = present[:, finding].any(axis=1) | absent[:, ~finding].any(axis=1)
+    return np.asarray((nothing | all_absent) & ~something, dtype=np.bool_)
 
 
 def _rarity(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -20,12 +20,16 @@ STRATUM = "stratum/"
 
 @dataclass(frozen=True)
 class FlowStep:
-    """One step of the flow diagram: what was left out, why, and how many images remain."""
+    """One step of the flow diagram: what was left out, why, and how many images remain.
+
+    `bad` are files that are left out with data.on_bad_image=skip only.
+    """
 
     reason: str
     left_out: int
     images: int
     patients: int
+    bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,6 @@ def strata(labels: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArr
     return {STRATUM + name: (values == 1).astype(np.float32) for name, values in labels.items()}
 
 
-def flow_step(reason: str, left_out: int, studies: pd.DataFrame) -> FlowStep:
+def flow_step(reason: str, left_out: int, studies: pd.DataFrame, *, bad: bool = False) -> FlowStep:
     """Count what remains after a step."""
-    return FlowStep(reason, left_out, len(studies), studies["patient_id"].nunique())
+    return FlowStep(reason, left_out, len(studies), studies["patient_id"].nunique(), bad)

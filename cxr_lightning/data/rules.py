@@ -17,11 +17,11 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field, model_validator
 
-from cxr_lightning.config.schema import Section
+from cxr_lightning.config.schema import DataConfig, Section
 from cxr_lightning.data.columns import Parsed, bad_cells, each_distinct, parse_numbers
 from cxr_lightning.errors import nearest
 
-__all__ = ["Rule", "Ruler", "grade_word"]
+__all__ = ["Rule", "Ruler", "grade_word", "rules_of"]
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "below": operator.lt,
@@ -74,6 +74,11 @@ class Rule(Section):
             words = (self.equals,) if isinstance(self.equals, float | str) else self.equals
             parts.append("is " + " or ".join(_plain(word) for word in words))
         return f"{self.column} {' and '.join(parts)}"
+
+
+def rules_of(config: DataConfig) -> dict[str, str]:
+    """Return the rules that a data set's labels are, as text by label; none of data without."""
+    return {name: str(rule) for name, rule in getattr(config, "targets", {}).items()}
 
 
 class Ruler:

@@ -26,18 +26,21 @@ class Sieve:
         self.flow: tuple[FlowStep, ...] = (flow_step("in the data set", 0, frame),)
         self.gone: tuple[tuple[str, pd.Index], ...] = ()
 
-    def leave_out(self, reason: str, gone: npt.ArrayLike, *, rare: bool = False) -> None:
+    def leave_out(
+        self, reason: str, gone: npt.ArrayLike, *, rare: bool = False, bad: bool = False
+    ) -> None:
         """Drop the rows that a bool array of shape (rows,) marks.
 
         A step that leaves nothing out is told all the same, since a reader wants to know that it
-        was taken, unless it is for a `rare` defect.
+        was taken, unless it is for a `rare` defect. `bad` says that
+        only data.on_bad_image=skip leaves these out.
         """
         marked = np.asarray(gone, dtype=bool)
         if rare and not marked.any():
             return
         self.gone = (*self.gone, (reason, self.frame.index[marked]))
         self.frame = self.frame[~marked]
-        self.flow = (*self.flow, flow_step(reason, int(marked.sum()), self.frame))
+        self.flow = (*self.flow, flow_step(reason, int(marked.sum()), self.frame, bad=bad))
 
     def describe(self) -> str:
         """Return the steps as text, one a line."""

@@ -17,6 +17,7 @@ from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.ehr_selection import Tags
 from cxr_lightning.data.identity import read_salt, salted, write_key
 from cxr_lightning.data.phantom_root import PhantomSize, phantom_folder
+from cxr_lightning.data.previous import LABELLED
 from cxr_lightning.data.reading import Reading
 from cxr_lightning.data.table_columns import Roles, read_roles
 from cxr_lightning.data.table_dicom import check_headers
@@ -181,10 +182,8 @@ def read_studies(config: Config) -> Reading:
     images = find_images(raw[image].tolist(), config.root or file.parent, config.pattern)
     headers = check_headers(images.paths, images.missing, config.select)
     notes += (*images.notes, *headers.notes)
-    if images.problem and (config.on_bad_image == "refuse" or len(images.missing) == len(raw)):
-        advice = (
-            "" if len(images.missing) == len(raw) else " Or leave them out: data.on_bad_image=skip."
-        )
+    if images.problem and (config.on_bad_image == "refuse" or images.fatal):
+        advice = "" if images.fatal else " Or leave them out: data.on_bad_image=skip."
         problems.append(f"{image}: {images.problem}{advice}")
     if headers.problem and config.on_bad_image == "refuse":
         problems.append(f"{image}: {headers.problem}")
@@ -253,7 +252,7 @@ def _check_columns(config: Config, raw: pd.DataFrame, file: Path) -> None:
     ]
     if clashes:
         raise ConfigError(f"{file}: a column cannot be two things\n{bullet_list(clashes)}")
-    taken = [name for name in (*labels, *config.roles.inputs) if name in (*COLUMNS, "source")]
+    taken = sorted({*labels, *config.roles.inputs} & {*COLUMNS, LABELLED, "source"})
     if taken:
         raise ConfigError(
             f"{file}: {', '.join(taken)}: a label or input cannot have this name, which the study "

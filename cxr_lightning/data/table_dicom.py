@@ -47,12 +47,14 @@ class Headers:
             return studies, ()
         sieve = Sieve(studies)
         for reason, rows in self.gone:
-            sieve.leave_out(reason, np.isin(sieve.frame.index, rows))
+            sieve.leave_out(reason, np.isin(sieve.frame.index, rows), bad=True)
         return sieve.frame.reset_index(drop=True), sieve.flow
 
 
 def check_headers(paths: Sequence[str], missing: Sequence[int], tags: Tags) -> Headers:
-    """Read the headers of the DICOM files among `paths`, by their suffix, and check them.
+    """Read the headers of the DICOM files among `paths`, and check them.
+
+    A file is none by its suffix, or where it has no readable header and begins as a PNG or JPEG.
 
     Parameters
     ----------
@@ -67,9 +69,13 @@ def check_headers(paths: Sequence[str], missing: Sequence[int], tags: Tags) -> H
     dicom[list(missing)] = False
     rows = np.flatnonzero(dicom)
     views = np.full(len(paths), "UNKNOWN", dtype=object)
+    headers = read_headers([paths[row] for row in rows.tolist()])
+    bad = (headers[PROBLEM] != "").tolist()
+    other = [no and _is_picture(paths[row]) for row, no in zip(rows.tolist(), bad, strict=True)]
+    picture = np.array(other, dtype=bool)
+    rows, headers = rows[~picture], headers[~picture].reset_index(drop=True)
     if not len(rows):
         return Headers(views, (), (), "")
-    headers = read_headers([paths[row] for row in rows.tolist()])
     sieve = Sieve(headers.assign(dicom=True, patient_id="").set_index(rows))
     notes = leave_out_by_tags(sieve, tags)
     views[rows], wrong = parse_views(headers["ViewPosition"])
@@ -83,6 +89,17 @@ def check_headers(paths: Sequence[str], missing: Sequence[int], tags: Tags) -> H
         notes.append(f"view not understood in DICOM, so unknown: {listed}")
     gone = tuple((reason, left.to_numpy(np.int64)) for reason, left in sieve.gone)
     return Headers(views, tuple(notes), gone, _describe(paths, headers.set_index(rows), gone))
+
+
+def _is_picture(path: str) -> bool:
+    # imported here: it imports OpenCV, and `--help` reads this package for its fields only
+    from cxr_lightning.data.images import is_picture
+
+    try:
+        with open(path, "rb") as file:
+            return is_picture(file.read(8))
+    except OSError:  # the header's problem says so
+        return False
 
 
 def _describe(

@@ -29,12 +29,14 @@ class ImagePaths:
     missing : rows whose file was not found.
     notes : how the column was understood.
     problem : why nothing can be done with it, and what to do; or "".
+    fatal : whether leaving images out does not help: none is there, or it is not clear which.
     """
 
     paths: list[str]
     missing: tuple[int, ...]
     notes: tuple[str, ...]
     problem: str
+    fatal: bool = False
 
 
 def find_images(values: Sequence[str], root: Path, pattern: str) -> ImagePaths:
@@ -73,7 +75,8 @@ def find_images(values: Sequence[str], root: Path, pattern: str) -> ImagePaths:
     elif missing:
         problem = _explain(values, paths, missing, root)
         notes.append(f"images not found: {len(missing):,}")
-    return ImagePaths(paths, tuple(missing), tuple(notes), problem)
+    fatal = bool(twice) or len(missing) == len(values)
+    return ImagePaths(paths, tuple(missing), tuple(notes), problem, fatal)
 
 
 class _AsWritten:

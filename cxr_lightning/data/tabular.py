@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cxr_lightning.data.previous import PREVIOUS, previous_column
+from cxr_lightning.data.previous import LABELLED, PREVIOUS, previous_column
 from cxr_lightning.errors import ConfigError, DataError, bullet_list, nearest
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.studies import COLUMNS
 
 __all__ = ["TabularEncoder", "fit_tabular", "input_columns", "is_missing"]
 
-_NEVER = frozenset(COLUMNS) - {"view", "age_years", "sex"}
+_NEVER = (frozenset(COLUMNS) | {LABELLED}) - {"view", "age_years", "sex"}
 _MISSING = ("", "UNKNOWN")
 
 

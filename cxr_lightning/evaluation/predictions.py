@@ -19,8 +19,10 @@ from scipy.special import expit
 from cxr_lightning.errors import DataError, bullet_list
 
 __all__ = [
+    "LOGIT",
     "OPTIONAL_COLUMNS",
     "TEXT_COLUMNS",
+    "TRUTH",
     "PredictionArrays",
     "arrays",
     "labels_of",

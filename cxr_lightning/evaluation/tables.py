@@ -19,9 +19,12 @@ from cxr_lightning.evaluation.thresholds import Thresholds
 
 __all__ = [
     "AVERAGES",
+    "FEW",
+    "FEW_NOTE",
     "MACRO",
     "MICRO",
     "WEIGHTED",
+    "few_of_a_class",
     "flat_metrics",
     "format_table",
     "metric_label",
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 MACRO, MICRO, WEIGHTED = AVERAGES = "macro", "micro", "weighted"
+FEW = 10
+"""With fewer images of a class, the patients that a bootstrap draws from are too much alike."""
+FEW_NOTE = f"† fewer than {FEW} of one class: the interval is too narrow to trust"
 AT_THRESHOLD = (
     "f1",
     "precision",
@@ -189,16 +195,18 @@ def _none_if_nan(value: Any) -> float | None:
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text for a terminal or a report: rounded, intervals in one cell.
 
-    Undefined is shown as an en dash; a threshold that could not be fitted carries a star.
+    Undefined is shown as an en dash; a threshold that could not be fitted carries a star, and an
+    interval of a label of :func:`few_of_a_class` a dagger.
     """
+    few = few_of_a_class(table)
     rows = {}
     for label, row in table.iterrows():
         cells = {
             "n": f"{row['images']:,.0f}",
             "positive": f"{row['positives']:,.0f}",
             "prevalence": _text(row["prevalence"], ".1%"),
-            "AUROC": _interval_text(row, "auroc"),
-            "AP": _interval_text(row, "average_precision"),
+            "AUROC": _interval_text(row, "auroc", "†" if label in few else ""),
+            "AP": _interval_text(row, "average_precision", "†" if label in few else ""),
             "threshold": _text(row["threshold"])
             + ("" if row["threshold_fitted"] or np.isnan(row["threshold"]) else "*"),
         }
@@ -209,12 +217,19 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
 
 
+def few_of_a_class(table: pd.DataFrame) -> list[str]:
+    """Return the labels whose interval rests on fewer than `FEW` positives or negatives."""
+    labels = table.drop(index=[*AVERAGES])
+    rarer = np.minimum(labels["positives"], labels["images"] - labels["positives"])
+    return [str(name) for name in labels.index[(rarer < FEW) & labels["auroc_low"].notna()]]
+
+
 def _text(value: float, spec: str = ".3f") -> str:
     return "–" if np.isnan(value) else format(value, spec)
 
 
-def _interval_text(row: pd.Series, name: str) -> str:
+def _interval_text(row: pd.Series, name: str, mark: str) -> str:
     text = _text(row[name])
     if np.isnan(row[f"{name}_low"]):
         return text
-    return f"{text} ({row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f})"
+    return f"{text} ({row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f}){mark}"

@@ -93,7 +93,8 @@ def draw_examples(
     return example_gallery(
         examples,
         title=f"{display_name(label)}: {method}",
-        note=f"Each radiograph, and with its heat map; drawn boxes in cyan.{at} Solid frame: call "
+        note="Each radiograph, and with its heat map: yellow where most speaks for the label; "
+        f"drawn boxes in cyan. p is the network's score, not calibrated.{at} Solid frame: call "
         "and truth agree; dashed: they do not. Maps are scaled one by one: they say where, not "
         "how much.",
     )

@@ -9,6 +9,8 @@ By gradients (Chefer et al., "Generic attention-model explainability", ICCV 2021
 
 Both start from the mean over the patch tokens, as the networks here pool these; class, distillation
 and register tokens have no place on the picture and are left out at the end.
+
+It is written here because neither grad-cam, which draws the other maps, nor Captum has roll-out.
 """
 
 from __future__ import annotations

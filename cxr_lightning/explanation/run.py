@@ -91,8 +91,8 @@ def run_explain(options: ExplainOptions, config: DataConfig) -> Path:
 def _seen_before(source: Source) -> list[str]:
     """Say how many of the images are of patients that the network was trained on."""
     seen = source.table["seen"]
-    if (seen == "").all():
-        return ["the bundle does not tell its patients: some of these may have been trained on"]
+    if source.untold:
+        return [f"some of these patients may have been trained on: {source.untold}"]
     trained, validated = (int((seen == split).sum()) for split in ("train", "val"))
     if not trained + validated:
         return []

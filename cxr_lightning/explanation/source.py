@@ -18,7 +18,7 @@ from cxr_lightning.data.cohort import Cohort, build_cohort
 from cxr_lightning.data.images import Placement, placement, read_image
 from cxr_lightning.data.nih import BOX_SPACE, read_boxes
 from cxr_lightning.data.previous import PREVIOUS
-from cxr_lightning.data.seen import UNSEEN
+from cxr_lightning.data.seen import UNSEEN, why_untold
 from cxr_lightning.errors import ConfigError, DataError, bullet_list, nearest
 from cxr_lightning.explanation.options import ExplainOptions
 from cxr_lightning.studies import label_array
@@ -33,7 +33,8 @@ class Source:
     Attributes
     ----------
     table : the rows of the study table, numbered from 0; `seen` is the split in which the bundle's
-        training had the patient, "unseen" where in none, "" where the bundle does not tell.
+        training had the patient, "unseen" where in none, "" where that cannot be told.
+    untold : why it cannot.
     labels : the labels that are explained.
     truth : float32 of shape (n, labels), 1, 0, NaN where unknown or uncertain.
     boxes : `row`, `label`, `x`, `y`, `width`, `height` in BOX_SPACE; empty where there are none.
@@ -52,6 +53,7 @@ class Source:
     tabular: NDArray[np.float32] | None
     fingerprint: str
     skipped: int
+    untold: str
 
     def __len__(self) -> int:
         return len(self.table)
@@ -89,15 +91,19 @@ def open_source(
     Raises
     ------
     ConfigError, DataError
-        A label the data set lacks, an empty split, unknown sample ids, unreadable images.
+        A label the data set lacks, an empty split, one of patients that cannot be told, unknown
+        sample ids, unreadable images.
     """
+    untold = why_untold(info.seen, config)
+    if untold and options.split == UNSEEN:
+        raise ConfigError(f"split={UNSEEN}: {untold}")
     inputs = tuple(column.name for column in info.tabular.columns)
     # the visit before is told in all of the bundle's labels
     read = info.labels if PREVIOUS in inputs else labels
     cohort = build_cohort(
         config.model_copy(update={"image": info.image, "labels": read, "tabular": inputs})
     )
-    seen = info.seen.split_of(cohort.table, config) if info.seen else ""
+    seen = info.seen.split_of(cohort.table, config) if info.seen and not untold else ""
     table = cohort.table.assign(seen=seen)
     if options.split != "all":
         column = "seen" if options.split == UNSEEN else "split"
@@ -119,6 +125,7 @@ def open_source(
         tabular=info.tabular.encode(table) if inputs else None,
         fingerprint=cohort.fingerprint,
         skipped=skipped,
+        untold=untold,
     )
 
 

@@ -77,7 +77,7 @@ def _single(title: str, x: str, y: str, *, width: float = 7.2) -> tuple[Figure, 
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(fontsize=TEXT, frameon=False, labelcolor=INK)
+    axes.legend(loc="lower right", fontsize=TEXT, frameon=False, labelcolor=INK)
 
 
 def _history(trials: Sequence[FrozenTrial], space: Space) -> Figure:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxr_lightning.errors import ConfigError, bullet_list
 from cxr_lightning.inference.options import (
+    ERRORS,
     PACKAGES,
     SUFFIXES,
     ExportOptions,
@@ -36,10 +37,20 @@ def check_predict(options: PredictOptions) -> None:
         there = next((one for one in places if one.exists()), None)
         if there is not None and not there.is_dir():
             problems.append(f"overlays={options.overlays}: {there} is a file; name a folder")
+        elif there == options.overlays and any(there.iterdir()):
+            problems.append(
+                f"overlays={there}: this folder is not empty, and old heat maps would lie among "
+                "the new ones; name a new folder, or empty it"
+            )
     if options.output is None and options.format == "parquet":
         problems.append("format=parquet: needs output=FILE.parquet")
     if options.output is not None:
         problems += _output(options.output)
+        if options.output.name == ERRORS:
+            problems.append(
+                f"output={options.output}: {ERRORS} lists the images that cannot be read; "
+                "choose another name"
+            )
         if options.format is None and options.output.suffix.lower() not in SUFFIXES:
             problems.append(
                 f"output={options.output}: its name must end in {', '.join(SUFFIXES)}, or say "

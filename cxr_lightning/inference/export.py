@@ -39,6 +39,8 @@ def export(options: ExportOptions) -> None:
             found.append(one.pixels)
             if len(found) == most:
                 break
+        if not found:
+            raise DataError(f"input={' '.join(options.input)}: names no image")
         cut = next(decoded, None) is not None
         decoded.close()
         given = f"{'the first ' if cut else ''}{len(found):,}"

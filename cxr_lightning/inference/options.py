@@ -9,7 +9,18 @@ from pydantic import Field
 
 from cxr_lightning.config.schema import Section
 
-__all__ = ["PACKAGES", "SUFFIXES", "ExportOptions", "PredictOptions", "Runtime", "TableFormat"]
+__all__ = [
+    "ERRORS",
+    "PACKAGES",
+    "SUFFIXES",
+    "ExportOptions",
+    "PredictOptions",
+    "Runtime",
+    "TableFormat",
+]
+
+ERRORS = "errors.csv"
+"""Name of the list of what could not be read, beside the output."""
 
 Runtime = Literal["torch", "onnx", "openvino"]
 TableFormat = Literal["csv", "parquet", "jsonl"]
@@ -67,8 +78,8 @@ class PredictOptions(Section):
     )
     overlays: Path | None = Field(
         None,
-        description="Folder for heat maps (Grad-CAM) over the images, one for each label that is "
-        "called positive.",
+        description="New or empty folder for heat maps (Grad-CAM) over the images, one for each "
+        "label that is called positive; the column overlays says where those of an image are.",
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cxr_lightning.bundle import Bundle, load_bundle
 from cxr_lightning.inference.predictor import Predicted
+from cxr_lightning.inference.sources import IMAGE_SUFFIXES
 
 __all__ = ["Draw", "OverlayWriter"]
 
@@ -37,7 +38,8 @@ class Draw(Protocol):
 class OverlayWriter:
     """Writes FOLDER/IMAGE/LABEL.png by `draw`; nothing for an image without a positive label.
 
-    A second image of the same name gets the folder IMAGE_2, and so on in the order of the rows.
+    Where another image has the folder IMAGE, the next one gets IMAGE_2, or what else is free: no
+    two rows share a folder.
     """
 
     def __init__(self, bundle: Path, folder: Path, draw: Draw, *, device: str) -> None:
@@ -45,7 +47,12 @@ class OverlayWriter:
         self.folder = folder
         self.draw = draw
         self.written = 0
-        self._taken: Counter[str] = Counter()
+        self._folders: set[str] = set()
+        files: set[str] = set()
+        self._files = {
+            label: _free(re.sub(r"[^\w.-]", "_", label), files) + ".png"
+            for label in self.bundle.info.labels
+        }
 
     def write(
         self,
@@ -53,21 +60,23 @@ class OverlayWriter:
         images: NDArray[np.uint8],
         tabular: NDArray[np.float32] | None,
         predicted: Predicted,
-    ) -> None:
-        """Write the pictures of a batch: images (n, size, size), tabular inputs (n, T) or None."""
+    ) -> list[str]:
+        """Write the pictures of a batch: images (n, size, size), tabular inputs (n, T) or None.
+
+        Returns the folder of each image, "" where no label is positive.
+        """
+        folders = []
         for row, path in enumerate(paths):
-            name = Path(path).stem
-            self._taken[name] += 1
             positive = [
                 label
                 for label, yes in zip(self.bundle.info.labels, predicted.positive[row], strict=True)
                 if yes
             ]
             if not positive:
+                folders.append("")
                 continue
-            count = self._taken[name]
-            folder = self.folder / (name if count == 1 else f"{name}_{count}")
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = self.folder / _free(_name(path), self._folders)
+            folder.mkdir(parents=True)
             pictures = self.draw(
                 self.bundle,
                 images[row : row + 1],
@@ -75,9 +84,28 @@ class OverlayWriter:
                 tabular=None if tabular is None else tabular[row : row + 1],
             )
             for label, picture in zip(positive, pictures[0], strict=True):
-                file = folder / (re.sub(r"[^\w.-]", "_", label) + ".png")
+                file = folder / self._files[label]
                 file.write_bytes(cv2.imencode(".png", _large(picture)[..., ::-1])[1].tobytes())
                 self.written += 1
+            folders.append(str(folder))
+        return folders
+
+
+def _name(path: str) -> str:
+    """Return the file's name without an image's suffix; a DICOM UID has dots, but no suffix."""
+    file = Path(path)
+    return file.stem if file.suffix.lower() in IMAGE_SUFFIXES else file.name
+
+
+def _free(name: str, used: set[str]) -> str:
+    """Return the name, numbered where it is used already, and add it to those used.
+
+    On some file systems A and a are one name.
+    """
+    numbered = (name if count == 1 else f"{name}_{count}" for count in itertools.count(1))
+    found = next(one for one in numbered if one.casefold() not in used)
+    used.add(found.casefold())
+    return found
 
 
 def _large(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from cxr_lightning.evaluation.calibrators import Calibration
 from cxr_lightning.evaluation.familiarity import nearly_constant
 from cxr_lightning.inference.runtimes import Compute
 
-__all__ = ["FLAGS", "Predicted", "Predictor", "prediction_table"]
+__all__ = ["FLAGS", "Predicted", "Predictor", "nothing_predicted", "prediction_table"]
 
 FLAGS = ("nearly constant", "inverted", "unfamiliar")
 
@@ -87,6 +87,15 @@ class Predictor:
         )
 
 
+def nothing_predicted(info: BundleInfo) -> Predicted:
+    """Return what was found in no image."""
+    shape = (0, len(info.labels))
+    found = np.zeros(shape)
+    return Predicted(
+        np.zeros(shape, np.float32), found, found, np.zeros(shape, bool), np.zeros(0), ()
+    )
+
+
 def prediction_table(predicted: Predicted, info: BundleInfo) -> pd.DataFrame:
     """Return a row per image.
 
@@ -94,7 +103,7 @@ def prediction_table(predicted: Predicted, info: BundleInfo) -> pd.DataFrame:
     `probability/LABEL`, `calibrated/LABEL`, `positive/LABEL` (bool), `threshold/LABEL`.
     """
     columns: dict[str, object] = {
-        "flags": ["; ".join(flags) for flags in predicted.flags],
+        "flags": pd.Series(["; ".join(flags) for flags in predicted.flags], dtype="str"),
         "unfamiliarity": predicted.unfamiliarity,
     }
     thresholds = info.thresholds.select(info.labels).values

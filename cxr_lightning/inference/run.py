@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,16 +23,20 @@ from rich.progress import (
 from cxr_lightning.bundle import BundleInfo
 from cxr_lightning.data.decode_stream import Decoded, decode_stream
 from cxr_lightning.inference.beside import BesideTable, wanted_columns
-from cxr_lightning.inference.options import SUFFIXES, PredictOptions, TableFormat
+from cxr_lightning.inference.options import ERRORS, SUFFIXES, PredictOptions, TableFormat
 from cxr_lightning.inference.overlays import Draw, OverlayWriter
-from cxr_lightning.inference.predictor import FLAGS, Predictor, prediction_table
+from cxr_lightning.inference.predictor import (
+    FLAGS,
+    Predicted,
+    Predictor,
+    nothing_predicted,
+    prediction_table,
+)
 from cxr_lightning.inference.runtimes import open_runtime, torch_device
 from cxr_lightning.inference.sources import image_paths, open_ended
 from cxr_lightning.inference.writers import ErrorList, open_table
 
 __all__ = ["predict"]
-
-ERRORS = "errors.csv"
 
 
 def predict(
@@ -83,18 +88,31 @@ def predict(
                 pixels = np.stack([one.pixels for one in batch if one.pixels is not None])
                 tabular = beside.of(names)
                 predicted = predictor(pixels, tabular)
-                table = prediction_table(predicted, info)
-                table.insert(0, "path", names)
-                write(table)
+                folders = None
                 if overlays is not None:
-                    overlays.write(names, pixels, tabular, predicted)
+                    folders = overlays.write(names, pixels, tabular, predicted)
+                write(_table(names, predicted, folders, info))
                 counts["images"] += len(batch)
                 counts.update(flag for flags in predicted.flags for flag in flags)
             bar.advance(task, seen)
+        if not counts["images"]:  # a table all the same, with its columns
+            none: list[str] | None = None if overlays is None else []
+            write(_table([], nothing_predicted(info), none, info))
     _say_after(console, counts, errors, beside, options)
     if overlays is not None:
         console.print(f"{overlays.written:,} heat maps in {options.overlays}")
     return errors.count
+
+
+def _table(
+    names: list[str], predicted: Predicted, folders: list[str] | None, info: BundleInfo
+) -> pd.DataFrame:
+    """Return the rows of a batch: path, where its heat maps are (if any are asked), prediction."""
+    table = prediction_table(predicted, info)
+    table.insert(0, "path", pd.Series(names, dtype="str"))
+    if folders is not None:
+        table.insert(1, "overlays", pd.Series(folders, dtype="str"))
+    return table
 
 
 def _batches(
@@ -137,6 +155,12 @@ def _say_before(console: Console, info: BundleInfo, options: PredictOptions) -> 
         console.print(
             "This bundle does not describe its training images: images unlike them, and inverted "
             "ones, are not flagged.",
+            style="yellow",
+        )
+    elif info.familiarity.validation * (1 - info.familiarity.quantile) < 1:
+        console.print(
+            f"What counts as unfamiliar was learnt from {info.familiarity.validation:,} validation "
+            "images, which are few: images unlike them may go unflagged, and others be flagged.",
             style="yellow",
         )
 

@@ -58,9 +58,11 @@ class ServedModel:
         Parameters
         ----------
         model_input
-            A table whose column `image` holds the bytes of PNG, JPEG or DICOM files, paths, or grey
-            uint8 arrays (height, width); further columns are the inputs beside the image. A list of
-            images will do where the network takes none. A server reads no files: it takes bytes.
+            A table or dict whose column `image` holds the bytes of PNG, JPEG or DICOM files, paths,
+            or grey uint8 arrays (height, width); further columns are the inputs beside the image.
+            Of this class, not of MLflow, which holds the column's name against the signature, a
+            list of images will do where the network takes none. A server reads no files: it takes
+            bytes.
         params
             None are known.
 

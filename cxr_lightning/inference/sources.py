@@ -10,7 +10,7 @@ from typing import TextIO
 
 from cxr_lightning.errors import ConfigError, DataError, nearest
 
-__all__ = ["check_sources", "image_paths", "open_ended"]
+__all__ = ["IMAGE_SUFFIXES", "check_sources", "image_paths", "open_ended"]
 
 STANDARD_INPUT = "-"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".dic", ".ima"})

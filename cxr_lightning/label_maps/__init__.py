@@ -31,6 +31,7 @@ from cxr_lightning.labels import LabelSpace
 
 __all__ = [
     "MAPS",
+    "OF_ONES_OWN",
     "Match",
     "describe_matches",
     "match_any",
@@ -40,6 +41,9 @@ __all__ = [
 
 _MEASURED = "ehr"
 _REPORTS = frozenset({"nih", "chexpert", "mimic_cxr"})
+
+OF_ONES_OWN = frozenset({"table", _MEASURED})
+"""Data sets whose labels their users define: one of them is not another of the same kind."""
 
 MAPS: Mapping[tuple[str, str], tuple[Match, ...]] = {
     ("nih", "chexpert"): NIH_TO_CHEXPERT,
@@ -68,8 +72,8 @@ def match_labels(
     source, target
         Names of the data sets (`data.name`).
     source_labels, target_labels
-        The labels that are in use, which may be some of a set's own. Of two sets without a map
-        (such as `table`, whose labels are the user's) those of one name are matched with caution.
+        The labels that are in use, which may be some of a set's own. Of two sets without a map,
+        and of two of `OF_ONES_OWN`, those of one name are matched with caution.
 
     Returns
     -------
@@ -110,10 +114,14 @@ def match_any(
 
 
 def _by_name(name: str, source: str, target: str, labels: LabelSpace) -> Match:
-    if source == target:
+    if source == target and source not in OF_ONES_OWN:
         return same(name, "the same data set")
     if name not in labels and _MEASURED in (source, target) and _REPORTS & {source, target}:
         return none(name, MEASURED if target == _MEASURED else UNREAD)
+    if name in labels and source == target:
+        return caution(
+            name, "labels of the same name; whether they mean the same is for the reader to judge"
+        )
     if name in labels:
         return caution(name, "the same name; whether it means the same, the data sets do not say")
     return none(name, f"{source} has no such label")

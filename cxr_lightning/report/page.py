@@ -16,7 +16,8 @@ from cxr_lightning import __version__
 from cxr_lightning.audit.people import table_one
 from cxr_lightning.data.cohort import Cohort
 from cxr_lightning.evaluation.plots import display_name
-from cxr_lightning.evaluation.tables import AVERAGES, format_table
+from cxr_lightning.evaluation.predictions import labels_of, logits_of
+from cxr_lightning.evaluation.tables import AVERAGES, FEW_NOTE, few_of_a_class, format_table
 from cxr_lightning.html import figure_svg, picture_png, render_page, table_html
 from cxr_lightning.report.assess import Assessment
 from cxr_lightning.report.tables import (
@@ -30,10 +31,19 @@ from cxr_lightning.report.tables import (
     threshold_table,
 )
 
-__all__ = ["Comparison", "ReportContext", "report_page"]
+__all__ = ["PARTS", "Comparison", "ReportContext", "report_page"]
 
 Picture = Callable[[str, str], npt.NDArray[np.uint8] | None]
 """From a sample id and a label to its picture, grey or in colour; None: there is none."""
+
+PARTS = {
+    "train": "the training part",
+    "val": "the validation part",
+    "test": "the test part",
+    "all": "all parts",
+    "unseen": "unseen patients",
+}
+"""How the parts of a data set are called before a reader."""
 
 _PICTURE = 165  # CSS pixels
 _CAPTIONS = {
@@ -72,7 +82,9 @@ class ReportContext:
     data
         Name of the data set that was evaluated.
     split
-        Which part of it.
+        Which part of it, one of `PARTS`.
+    scored
+        What is scored: images, or studies.
     fitted
         Where thresholds and calibration come from; a sentence.
     cohort
@@ -97,6 +109,7 @@ class ReportContext:
     facts: Mapping[str, str]
     data: str
     split: str
+    scored: str = "images"
     fitted: str = "Thresholds and calibration were fitted on the validation patients of training."
     cohort: Cohort | None = None
     synthetic: bool = False
@@ -138,10 +151,12 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
         notes=context.notes,
         data=context.data,
         split=context.split,
+        part=PARTS[context.split],
         fitted=context.fitted,
         level=f"{one.evaluation.level:.0%}",
         replicates=one.evaluation.replicates,
-        headline=_headline(one),
+        headline=_headline(one, context.scored),
+        scored=_count(one, context.scored),
         results=table_html(results[ranking], index="label", marks=marks),
         at_threshold=table_html(threshold_table(one), index="label", marks=marks),
         undefined=[
@@ -149,6 +164,8 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
             for name, row in one.results.iterrows()
             if name not in AVERAGES and np.isnan(row["auroc"])
         ],
+        few=few_of_a_class(one.results),
+        few_note=FEW_NOTE,
         unfitted=[
             name
             for name, fitted in zip(one.thresholds.labels, one.thresholds.fitted, strict=True)
@@ -167,6 +184,7 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
         table_one=table_html(table_one(context.cohort.table)) if context.cohort else None,
         fingerprint=context.cohort.fingerprint if context.cohort else None,
         examples=_examples(one, context),
+        explained=context.heat_map is not None,
         comparisons=[
             (
                 first,
@@ -186,7 +204,7 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
     )
 
 
-def _headline(one: Assessment) -> dict[str, str]:
+def _headline(one: Assessment, scored: str) -> dict[str, str]:
     macro = one.results.loc["macro"]
 
     def number(name: str) -> str:
@@ -196,12 +214,16 @@ def _headline(one: Assessment) -> dict[str, str]:
         low, high = macro[f"{name}_low"], macro[f"{name}_high"]
         return text if np.isnan(low) else f"{text} ({low:.3f} to {high:.3f})"
 
-    patients = one.predictions["patient_id"].nunique()
     return {
-        "images": f"{len(one.predictions):,} of {patients:,} patients",
+        "evaluated": _count(one, scored),
         "macro AUROC": number("auroc"),
         "macro average precision": number("average_precision"),
     }
+
+
+def _count(one: Assessment, scored: str) -> str:
+    patients = one.predictions["patient_id"].nunique()
+    return f"{len(one.predictions):,} {scored} of {patients:,} patients"
 
 
 def _examples(one: Assessment, context: ReportContext) -> list[tuple[str, Markup]]:
@@ -209,10 +231,16 @@ def _examples(one: Assessment, context: ReportContext) -> list[tuple[str, Markup
     if context.picture is None:
         return []
     galleries = []
+    labels = labels_of(one.predictions)
+    calibration = one.calibration.select(labels)
+    chances = calibration.apply(logits_of(one.predictions, labels))
     for label, part in one.examples.groupby("label", sort=False):
         cells = []
+        column = labels.index(str(label))
         for row in part.to_dict("records"):
-            cell = _example({str(key): value for key, value in row.items()}, str(label), context)
+            chance = chances[row["row"], column] if calibration.fitted[column] else None
+            values = {str(key): value for key, value in row.items()} | {"chance": chance}
+            cell = _example(values, str(label), context)
             if cell is not None:
                 cells.append(cell)
         if cells:
@@ -231,17 +259,21 @@ def _example(row: dict[str, Any], label: str, context: ReportContext) -> Markup 
     heat = context.heat_map(row["sample_id"], label) if context.heat_map and first else None
     if heat is not None:
         shown.append(picture_png(heat, alt=f"evidence for {label}", width=_PICTURE))
+    said = f"score {row['probability']:.3f}, threshold {row['threshold']:.3f}"
+    if row["chance"] is not None:
+        said += f", calibrated {row['chance']:.1%}"
+    if heat is not None and not np.ptp(heat, axis=-1).any():  # grey: nothing lies over it
+        said += "; no map"
     truth = row["true_labels"] or "none of the labels"
     return Markup(
         '<div style="width:{}px"><strong>{}</strong><div style="display:flex;gap:4px">{}</div>{}: '
-        '{:.1%} at a threshold of {:.1%}<br><span class="soft">truth: {}<br>{}</span></div>'
+        '{}<br><span class="soft">truth: {}<br>{}</span></div>'
     ).format(
         len(shown) * _PICTURE + 4,
         row["outcome"],
         Markup("").join(shown),
         display_name(label),
-        row["probability"],
-        row["threshold"],
+        said,
         truth,
         row["sample_id"],
     )

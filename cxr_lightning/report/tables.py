@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,9 @@ def gap_words(found: Subgroups) -> str:
     if np.isnan(gap["difference_low"]):
         return words.split(";")[0] + "."
     chance = gap["difference_low"] <= 0 <= gap["difference_high"]
-    return words + (", which chance alone could give." if chance else ".")
+    words += ", which chance alone could give" if chance else ""
+    pairs = comb(int(gap["groups"]), 2)
+    return words + (f"; the largest of {pairs} pairs: optimistic." if pairs > 1 else ".")
 
 
 def threshold_table(one: Assessment) -> pd.DataFrame:

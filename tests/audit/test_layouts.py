@@ -141,6 +141,25 @@ class TestTable:
         assert "bnp missing" in page
         assert {(one["width"], one["images"]) for one in audit["sizes"]} == {(32, 6), (33, 6)}
 
+    def test_what_reading_would_refuse_is_part_of_the_audit(self, tmp_path: Path) -> None:
+        file = write_table(tmp_path)
+        (tmp_path / "2.png").unlink()
+        page = b"<html>please sign in</html>" * 30
+        (tmp_path / "8.dcm").write_bytes(page)
+        file.write_text(file.read_text().replace("8.png", "8.dcm"))
+        words = [*self.words(file), "data.image.size=32", "--out", str(tmp_path / "out")]
+        assert run_verb(main, words) == 1
+        audit = json.loads((tmp_path / "out" / "audit.json").read_text())
+        bad = [
+            "1 image(s) are missing or unreadable",
+            "1 image(s) are refused by their headers (unreadable DICOM header)",
+        ]
+        left_out = "data.on_bad_image=skip would leave them out"
+        assert audit["invalid"] == [f"{one}; {left_out}" for one in bad]
+        assert [one["reason"] for one in audit["images"]["bad"]] == ["missing"]
+        skipped = prepare(tmp_path / "out", *self.words(file, "data.on_bad_image=skip"))
+        assert {f"{one} and are left out" for one in bad} <= set(skipped["warnings"])
+
     def test_an_input_that_a_fit_would_refuse(
         self, chexpert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -100,6 +100,13 @@ def test_skipping_bad_images_is_a_warning(root: Path, tmp_path: Path) -> None:
     assert "1 image(s) are missing or unreadable and are left out" in warnings
 
 
+def test_skipping_duplicates_is_a_warning(root: Path, tmp_path: Path) -> None:
+    shutil.copy(of_split(root, "train")[0], of_split(root, "test")[0])
+    assert prepare(root, tmp_path / "out", LABELS, "data.on_duplicate=skip") == 0
+    text = "1 picture(s) with identical pixels are in more than one split"
+    assert f"{text}; fit keeps those of the last" in found(tmp_path / "out")["warnings"]
+
+
 def test_a_label_with_one_class(root: Path, tmp_path: Path) -> None:
     table = root / "Data_Entry_2017.csv"
     lines = table.read_text().splitlines()

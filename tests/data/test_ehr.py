@@ -21,7 +21,9 @@ from cxr_lightning.data import ehr
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import build_cohort
 from cxr_lightning.data.reading import Reading
+from cxr_lightning.data.tabular import fit_tabular
 from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.labels import LabelSpace
 
 Radiograph = Callable[..., Path]
 NAN = np.nan
@@ -59,6 +61,19 @@ def problem(root: Path, *overrides: str) -> str:
     with pytest.raises((DataError, ConfigError)) as error:
         read(root, *overrides)
     return str(error.value).replace(str(root), "ROOT")
+
+
+IMAGES = "data.images={file: images.csv, path: path, patient: who, date: day}"
+
+
+def dated(root: Path, rows: list[tuple[str, str]]) -> None:
+    """Write a small PNG for each patient and day, and the table of them."""
+    for number in range(len(rows)):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16), dtype=np.uint8)
+        cv2.imwrite(str(root / f"{number}.png"), pixels)
+    names = [f"{number}.png" for number in range(len(rows))]
+    table = pd.DataFrame(rows, columns=["who", "day"]).assign(path=names)
+    table.to_csv(root / "images.csv", index=False)
 
 
 class TestJoin:
@@ -207,7 +222,17 @@ class TestJoin:
         for name, day in (("a", "20200301"), ("b", "20200311"), ("c", "20200305")):
             radiograph(tmp_path / f"{name}.dcm", StudyDate=day)
         write_echo(tmp_path, [{}])
-        assert by_file(read(tmp_path))["visit"].to_dict() == {"a": 0, "b": 10, "c": 4}
+        table = by_file(read(tmp_path))
+        assert table["visit"].to_dict() == {"a": 0, "b": 10, "c": 4}
+        assert table["labelled"].to_dict() == {"a": 0, "b": 0, "c": 0}
+
+    def test_the_number_of_a_study_may_be_the_patients_own(self, tmp_path: Path) -> None:
+        rows = [(who, day, name) for who in ("P1", "P2") for day, name in ((1, "1"), (2, "2"))]
+        dated(tmp_path, [(who, f"2020-03-0{day}") for who, day, _ in rows])
+        images = pd.read_csv(tmp_path / "images.csv")
+        images.assign(study=[name for *_, name in rows]).to_csv(tmp_path / "images.csv")
+        write_echo(tmp_path, [{"patient_id": "P1"}, {"patient_id": "P2"}])
+        assert read(tmp_path, IMAGES, "data.images.study=study").table["study_id"].nunique() == 4
 
 
 class TestFlow:
@@ -356,6 +381,45 @@ class TestLeaks:
         assert table["low_ef"].to_dict() == {"after": 1, "before": 1}
         assert table["size"].to_dict() == {"after": 4, "before": 5}
 
+    @pytest.mark.parametrize("mixed", [False, True])
+    def test_previous_labels_were_measured_before(self, tmp_path: Path, mixed: bool) -> None:
+        """Films on three days, examinations after them: what was not known yet is no input."""
+        patients = [f"P{number}" for number in range(8)]
+        days = ("2024-01-01", "2024-01-31", "2024-03-20")
+        dated(tmp_path, [(who, day) for who in patients for day in days])
+        write_echo(tmp_path, [
+            {"patient_id": who, "date": day, "lvef": 30 if number % 2 == low else 60}
+            for number, who in enumerate(patients)
+            for day, low in (("2024-02-10", 1), ("2024-03-25", 0))
+        ])  # fmt: skip
+        words = [f"data.root={tmp_path}", "data.echo.file=echo.csv", IMAGES]
+        if mixed:
+            own = [word.replace("data.", "data.ehr.", 1) for word in words]
+            mix = ["data=mix", "data.sources=[nih,ehr]", "data.root=null", "data.nih.root=phantom"]
+            small = ["data.phantom.images=60", "data.phantom.pixels=64"]
+            words = [*mix, *small, *own]
+        else:
+            words = ["data=ehr", *words]
+        data = compose([*words, "data.tabular=[previous_labels]"]).data
+        table = build_cohort(data).table
+        if mixed:
+            # Labels of a report are known at their own visit, as without a hospital beside them.
+            nih = table[table["source"] == "nih"]
+            assert nih["labelled"].isna().all()
+            first = nih["visit"] == nih.groupby("patient_id")["visit"].transform("min")
+            assert (nih["previous/visit"] == 1 - first).all()
+            table = table[table["source"] == "ehr"]
+        table = table.sort_values(["patient_id", "visit"])
+        assert table["visit"].tolist() == [0, 30, 79] * 8
+        assert table["labelled"].tolist() == [40, 40, 84] * 8
+        # On day 30 nothing had been measured; on day 79 what the examination of day 40 had shown.
+        assert table["previous/visit"].tolist() == [0, 0, 1] * 8
+        told = table["previous/low_ef"].to_numpy().reshape(8, 3)
+        assert np.isnan(told[:, :2]).all()
+        np.testing.assert_array_equal(told[:, 2], 1 - table["low_ef"].to_numpy()[2::3])
+        with pytest.raises(ConfigError, match="'labelled'"):
+            fit_tabular(table, ["labelled"], LabelSpace(("low_ef",)))
+
     def test_the_measurement_behind_a_label_is_no_column(
         self, tmp_path: Path, radiograph: Radiograph
     ) -> None:
@@ -363,7 +427,7 @@ class TestLeaks:
         write_echo(tmp_path, [{}])
         assert set(read(tmp_path).table) == {
             "sample_id", "image_path", "patient_id", "study_id", "view", "split", "age_years",
-            "sex", "visit", *configured(tmp_path).targets}  # fmt: skip
+            "sex", "visit", "labelled", *configured(tmp_path).targets}  # fmt: skip
 
     def test_words_as_inputs(self, tmp_path: Path, radiograph: Radiograph) -> None:
         radiograph(tmp_path / "a.dcm")

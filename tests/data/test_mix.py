@@ -65,6 +65,13 @@ class TestLabels:
         _, matches = merge_labels(members(nih=["Pneumonia"], chexpert=["Pneumonia"]))
         assert [one[0].degree for one in matches.values()] == ["same", "caution"]
 
+    def test_a_source_is_the_same_as_itself_alone(self) -> None:
+        hospital = LabelSpace(("low_ef",))
+        both = {"here": Member("ehr", hospital), "there": Member("ehr", hospital)}
+        labels, matches = merge_labels(both)
+        assert labels.names == ("low_ef",)
+        assert [one[0].degree for one in matches.values()] == ["same", "caution"]
+
     def test_a_third_source_joins_by_any_name(self) -> None:
         labels, matches = merge_labels(
             members(nih=["Effusion"], chexpert=["Pleural Effusion"], own=["Pleural Effusion"])

@@ -13,6 +13,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.labels import LabelSpace
 
 LABELS = LabelSpace(("Common", "Rare", "No Finding"))
+NAN = np.nan
 ROWS = np.arange(1000, 1100)
 # 40 with Common, of which 4 with Rare too; 60 without a finding
 TARGETS = np.zeros((100, 3), np.float32)
@@ -56,6 +57,41 @@ def test_no_finding_is_thinned_by_other_images_each_epoch() -> None:
     without = [set(one(epoch)) - set(ROWS[:40]) for epoch in (0, 1)]
     assert without[0] != without[1]
     np.testing.assert_allclose(expected_positives(one), [40, 4, 15])
+
+
+@pytest.mark.parametrize(
+    ("findings", "no_finding", "thinned"),
+    [
+        ((0, 0), None, True),
+        ((0, 1), None, False),
+        ((0, NAN), None, False),  # it may have what is not known
+        ((NAN, NAN), None, False),
+        ((0, -1), None, False),
+        ((0, 0.9), None, False),
+        ((0, 0.1), None, True),  # a soft target of a first model
+        ((0, 0), 1, True),
+        ((NAN, NAN), 1, True),
+        ((0, 1), 1, False),
+        ((0, 0), 0, False),  # it has a finding that is no label here
+        ((0, 0), NAN, True),
+        ((NAN, 0), NAN, False),
+        ((), 1, True),
+        ((), 0, False),
+        ((), NAN, False),
+    ],
+)
+def test_the_unknown_is_not_thinned(
+    findings: tuple[float, ...], no_finding: float | None, thinned: bool
+) -> None:
+    names = LABELS.names[: len(findings)] + (() if no_finding is None else ("No Finding",))
+    row = [*findings, *([] if no_finding is None else [no_finding])]
+    one = training_order(
+        TABLE, ROWS[:1], np.array([row], np.float32), LabelSpace(names),
+        SamplingConfig(no_finding=0.4), seed=0,
+    )  # fmt: skip
+    assert one.thinned is not None
+    assert one.thinned.tolist() == [thinned]
+    assert len(one(0)) == (0 if thinned else 1)
 
 
 def test_both_together() -> None:

@@ -230,7 +230,10 @@ class TestImages:
     def test_one_name_in_two_folders(self, folder: Path) -> None:
         (folder / "x").mkdir()
         (folder / "x" / "a.png").touch()
-        assert "more than one file for\n  - a.png: " in problem(folder, pattern="'**/{name}'")
+        for skip in ("refuse", "skip"):  # which of them is meant, leaving out does not tell
+            text = problem(folder, pattern="'**/{name}'", on_bad_image=skip)
+            assert "more than one file for\n  - a.png: " in text
+            assert "data.on_bad_image=skip" not in text
 
 
 class TestMessages:
@@ -474,6 +477,21 @@ class TestDicom:
         ):
             assert f"  - {line}" in text
         assert "data.on_bad_image=skip" in text
+
+    def test_pictures_are_told_by_their_content(
+        self, folder: Path, radiograph: Callable[..., Path]
+    ) -> None:
+        Image.new("L", (4, 4)).save(folder / "scan1", "PNG")
+        Image.new("L", (4, 4)).save(folder / "scan2.dcm", "JPEG")
+        radiograph(folder / "scan3", ViewPosition="AP")
+        names = ["scan1", "scan2.dcm", "scan3"]
+        rows = {"path": names, "pid": names, "mass": ["1", "0", "1"]}
+        write(folder, rows)
+        assert read(folder, labels="[mass]").table["view"].tolist() == ["UNKNOWN", "UNKNOWN", "AP"]
+        (folder / "scan2.dcm").write_bytes(b"BM" + bytes(60))
+        text = problem(folder, labels="[mass]")
+        assert "1 of 2 DICOM files" in text
+        assert "DIR/scan2.dcm: unreadable DICOM header" in text
 
     def test_or_left_out_and_counted(self, folder: Path, radiograph: Callable[..., Path]) -> None:
         self.plant(folder, radiograph)

@@ -72,6 +72,27 @@ def test_previous_labels_by_hand() -> None:
     np.testing.assert_array_equal(encoder.encode(studies()), np.zeros((6, 3)))
 
 
+def test_previous_labels_are_those_known_before() -> None:
+    """Past visits that were labelled too late, or by the examination that gives the truth."""
+    table = pd.DataFrame(
+        {
+            "patient_id": ["1"] * 5 + ["2"] * 3,
+            "visit": [0.0, 10, 20, 30, 60, 0, 5, NAN],
+            "labelled": [-4.0, 15, 20, 20, 31, NAN, NAN, NAN],
+            "Edema": np.array([1, 0, 1, 1, 0, 0, 1, 1], np.float32),
+            "Mass": np.zeros(8, np.float32),
+        },
+        index=[3, 1, 4, 15, 9, 2, 6, 5],
+    )
+    found = with_previous_labels(table, LABELS)
+    # Visit 10 knows -4; 20 knows 15; 30 is labelled by 20's own examination, so knows 15; 60 all.
+    np.testing.assert_array_equal(found["previous/Edema"], [NAN, 1, 0, 0, 1, NAN, 0, NAN])
+    np.testing.assert_array_equal(found["previous/visit"], [0, 1, 1, 1, 1, 0, 1, 0])
+    assert found.index.tolist() == table.index.tolist()
+    none = with_previous_labels(table.assign(visit=NAN), LABELS)
+    assert none["previous/visit"].tolist() == [0] * 8
+
+
 @given(st.data())
 def test_nothing_comes_from_the_same_or_a_later_visit(data: st.DataObject) -> None:
     """Planting another truth in a visit changes no input of that visit or of any before it."""

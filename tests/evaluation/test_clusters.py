@@ -103,6 +103,17 @@ def test_agreement_leaves_unknown_values_out() -> None:
     assert np.isnan(table.loc["one", "ari"])
 
 
+def test_normalised_mutual_information_worked_out_by_hand() -> None:
+    # Two clusters of 2; in the first both values, in the second one: entropies log 2 and
+    # H(1/4) = 2 log 2 - 3/4 log 3; mutual information H(1/4) - H(value | cluster), the latter half
+    # of log 2. Normalised by the mean of the two entropies.
+    value = 2 * np.log(2) - 0.75 * np.log(3)
+    expected = (value - 0.5 * np.log(2)) / ((value + np.log(2)) / 2)
+    table = agreement_table([0, 0, 1, 1], {"view": ["AP", "PA", "PA", "PA"]})
+    assert table["nmi"].item() == pytest.approx(expected, abs=1e-12)
+    assert expected == pytest.approx(0.3437, abs=1e-4)
+
+
 def test_enrichment_equals_fishers_exact_test() -> None:
     clusters = np.repeat([0, 1, 2], [30, 20, 10])
     rng = np.random.default_rng(0)

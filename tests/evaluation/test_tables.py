@@ -10,7 +10,12 @@ from sklearn import metrics
 
 from cxr_lightning.errors import DataError
 from cxr_lightning.evaluation.predictions import arrays, labels_of, make_predictions
-from cxr_lightning.evaluation.tables import flat_metrics, format_table, metrics_table
+from cxr_lightning.evaluation.tables import (
+    few_of_a_class,
+    flat_metrics,
+    format_table,
+    metrics_table,
+)
 from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
 
 
@@ -183,6 +188,37 @@ def test_text_for_the_terminal(results) -> None:
         *("n", "positive", "prevalence", "AUROC", "AP", "threshold"),
         *("F1", "precision", "sensitivity", "specificity", "accuracy"),
     ]
+
+
+def test_intervals_of_few_images_are_marked(thresholds) -> None:
+    """9 of one class are few, 10 are not, and without an interval nothing is to be marked."""
+    truth = np.full((40, 3), np.nan)
+    truth[:40, 0], truth[:9, 0] = 0, 1
+    truth[:40, 1], truth[:10, 1] = 0, 1
+    truth[:20, 2], truth[:15, 2] = 0, 1
+    labels = ["Effusion", "Mass", "Hernia"]
+    names = [f"p{index}" for index in range(40)]
+    few = make_predictions(
+        sample_id=names,
+        patient_id=names,
+        study_id=names,
+        split="test",
+        labels=labels,
+        y_true=truth,
+        logits=np.random.default_rng(0).normal(size=(40, 3)),
+    )
+    for replicates, expected in ((20, ["Effusion", "Hernia"]), (0, [])):
+        results = metrics_table(
+            few,
+            thresholds,
+            replicates=replicates,
+            level=0.95,
+            generator=np.random.default_rng(0),
+        )
+        assert few_of_a_class(results) == expected
+        text = format_table(results)
+        for column in ("AUROC", "AP"):
+            assert [*text.index[text[column].str.endswith("†")]] == expected
 
 
 def test_no_replicates(table, thresholds) -> None:

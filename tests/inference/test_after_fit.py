@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from cxr_lightning.bundle import read_bundle_info
 from cxr_lightning.config.compose import compose
+from cxr_lightning.evaluation.calibrators import Calibration
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.training import run_fit
 from tests.integration.conftest import SMALL
@@ -26,6 +27,7 @@ def run(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     words = ["data=nih", f"data.root={phantom_root}", *SMALL, f"run.dir={folder / 'run'}"]
     # What is familiar is learnt from validation: a dozen images would tell little.
     words += [f"run.tracking_uri={store}", "run.register_as=phantom", "data.val_fraction=0.3"]
+    words += ["evaluation.calibration=isotonic"]
     run_fit(compose(words))
     return folder / "run", store
 
@@ -42,7 +44,12 @@ def test_predict_repeats_the_predictions_of_the_test_set(
     assert verb(*words, "batch_size=5") == 0
     found = pd.read_parquet("p.parquet")
     results = pd.read_csv(folder / "results.csv", index_col=0)
-    for label in read_bundle_info(folder / "bundle.safetensors").labels:
+    info = read_bundle_info(folder / "bundle.safetensors")
+    assert info.calibration["kind"] == "isotonic"
+    logits = expected[[f"logit/{label}" for label in info.labels]].to_numpy(float)
+    calibrated = Calibration.from_dict(info.calibration, info.labels).apply(logits)
+    for index, label in enumerate(info.labels):
+        np.testing.assert_allclose(found[f"calibrated/{label}"], calibrated[:, index], atol=1e-3)
         probability = expit(expected[f"logit/{label}"].to_numpy(float))
         np.testing.assert_allclose(found[f"probability/{label}"], probability, atol=1e-5)
         assert (found[f"threshold/{label}"] == results["threshold"][label]).all()

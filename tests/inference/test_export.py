@@ -181,6 +181,10 @@ def test_the_users_images_are_compared_too(
     assert run_verb(main, [*words[:2], f"input={tmp_path / 'bad.png'}"]) == 2
     assert "not an image" in capsys.readouterr().err
     assert not output.exists()
+    (tmp_path / "empty.txt").touch()
+    assert run_verb(main, [*words[:2], f"input=@{tmp_path / 'empty.txt'}"]) == 2
+    assert "names no image" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_wrong_words(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from cxr_lightning.data.images import read_image
 from cxr_lightning.inference.served import ServedModel
 from cxr_lightning.tracking import open_run, send_unsent
 from cxr_lightning.tracking.quiet import prepare
@@ -89,13 +90,20 @@ def test_it_holds_the_bundle_and_nothing_pickled(logged: Logged, bundle: Path) -
 
 
 def test_it_is_loaded_by_run_and_by_name(logged: Logged, bundle: Path, pictures: list[str]) -> None:
+    from mlflow.exceptions import MlflowException
+
     chosen = pd.DataFrame({"image": pictures[:3]})
     expected = ServedModel(bundle).predict(chosen)
     for address in (f"runs:/{logged.run_id}/model", "models:/chest/1"):
         model = logged.load(address)
-        same_rows(model.predict(chosen), expected, 1e-6)
-        content = pd.DataFrame({"image": [Path(path).read_bytes() for path in pictures[:3]]})
-        same_rows(model.predict(content), expected, 1e-6)
+        content = [Path(path).read_bytes() for path in pictures[:3]]
+        for images in (pictures[:3], content, [read_image(path) for path in pictures[:3]]):
+            same_rows(model.predict({"image": images}), expected, 1e-6)
+            table = pd.DataFrame({"image": pd.Series(images, dtype="object")})
+            same_rows(model.predict(table), expected, 1e-6)
+        # A list has no column's name, which the signature wants.
+        with pytest.raises(MlflowException, match="missing inputs"):
+            model.predict(content)
     example = model.predict(model.input_example)
     assert list(example["error"]) == [""]
     inputs = model.metadata.signature.inputs.to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -13,14 +14,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.special import expit
 
-from cxr_lightning.bundle import load_bundle
+from cxr_lightning.bundle import load_bundle, read_bundle_info, save_bundle
 from cxr_lightning.data.cache import open_cache
 from cxr_lightning.data.decode_stream import decode_stream
 from cxr_lightning.data.images import read_resized
+from cxr_lightning.evaluation.thresholds import Thresholds
 from cxr_lightning.inference.predictor import Predictor
 from cxr_lightning.inference.runtimes import open_runtime
 
@@ -123,23 +126,47 @@ def test_unreadable_images_are_listed_and_the_rest_is_done(
     assert not Path("errors.csv").exists()
 
 
-def test_nothing_readable(bundle: Path, verb: Verb) -> None:
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_nothing_readable(bundle: Path, pictures: list[str], verb: Verb, kind: str) -> None:
     Path("a.png").write_text("no")
-    assert verb(f"bundle={bundle}", "a.png", "output=p.csv") == 3
+    Path("empty.txt").touch()
+    words = (f"bundle={bundle}", f"output=p.{kind}")
+    assert verb(*words, "a.png") == 3
     assert len(pd.read_csv("errors.csv")) == 1
+    found = Path(f"p.{kind}").read_bytes()
+    assert verb(*words, "@empty.txt") == 0
+    assert Path(f"p.{kind}").read_bytes() == found
+    assert verb(f"bundle={bundle}", f"output=q.{kind}", pictures[0]) == 0
+    if kind == "csv":
+        assert found == Path("q.csv").read_bytes().splitlines(keepends=True)[0]
+    elif kind == "parquet":
+        assert pq.read_metadata("p.parquet").num_rows == 0
+        assert pq.read_schema("p.parquet").equals(pq.read_schema("q.parquet"))
+    else:
+        assert found == b""
 
 
-def test_flags(bundle: Path, pictures: list[str], verb: Verb) -> None:
+def test_flags(
+    bundle: Path, pictures: list[str], verb: Verb, capsys: pytest.CaptureFixture[str]
+) -> None:
     upright = cv2.imread(pictures[120], cv2.IMREAD_GRAYSCALE)
     noise = np.random.default_rng(1).integers(0, 256, upright.shape, dtype=np.uint8)
+    page = np.full((256, 256), 255, np.uint8)
+    for y in range(20, 250, 16):
+        cv2.putText(page, "Findings: none. Impression: normal", (8, y), 0, 0.4, 0)
+    rows, columns = np.indices(page.shape)
+    disc = np.where(np.hypot(rows - 128, columns - 128) < 60, 200, 0).astype(np.uint8)
     named = {"chest": upright, "negative": 255 - upright, "noise": noise, "flat": upright * 0 + 90}
+    named |= {"page": page, "gradient": columns.astype(np.uint8), "disc": disc}
     for name, picture in named.items():
         cv2.imwrite(f"{name}.png", picture)
     assert verb(f"bundle={bundle}", *(f"{name}.png" for name in named), "output=p.csv") == 0
+    assert "learnt from 50 validation images, which are few" in capsys.readouterr().err
     table = pd.read_csv("p.csv", keep_default_na=False).set_index("path")
     assert table["flags"]["chest.png"] == ""
     assert "inverted" in table["flags"]["negative.png"]
-    assert "unfamiliar" in table["flags"]["noise.png"]
+    for name in ("noise", "page", "gradient", "disc"):
+        assert "unfamiliar" in table["flags"][f"{name}.png"], name
     assert "nearly constant" in table["flags"]["flat.png"]
     assert "inverted" not in table["flags"]["flat.png"]
     assert table["unfamiliarity"]["chest.png"] < 1 < table["unfamiliarity"]["noise.png"]
@@ -212,6 +239,13 @@ def test_wrong_words_all_at_once(
     assert verb(f"bundle={bundle}", "input=a.txt", "overlays=a.txt/maps", "output=p.csv") == 2
     assert "a.txt is a file; name a folder" in capsys.readouterr().err
     assert not list(Path().glob("p.csv*"))
+    Path("maps").mkdir()
+    Path("maps/old.png").touch()
+    assert verb(f"bundle={bundle}", "input=a.txt", "overlays=maps", "output=errors.csv") == 2
+    message = capsys.readouterr().err
+    assert "overlays=maps: this folder is not empty" in message
+    assert "output=errors.csv: errors.csv lists the images" in message
+    assert not Path("errors.csv").exists()
     assert verb(f"bundle={bundle}", "runtime=onix", "x") == 2
     assert "Did you mean 'onnx'?" in capsys.readouterr().err
 
@@ -234,18 +268,37 @@ def test_a_file_that_is_no_list_of_errors_is_left_alone(
 
 
 def test_heat_maps(bundle: Path, pictures: list[str], verb: Verb) -> None:
-    words = (pictures[0], pictures[1], pictures[0], "overlays=maps", "output=p.parquet")
+    # Names that would share a folder, UIDs among them, which have dots but no suffix.
+    names = ("x/a.png", "y/a.png", "z/a_2.png", "z/A.png", "1.2.840.1", "1.2.840.2")
+    for name, picture in zip(names, pictures, strict=False):
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copy(picture, name)
+    Path("maps").mkdir()  # an empty folder will do
+    words = (*names, names[0], "overlays=maps", "output=p.parquet", "batch_size=4")
     assert verb(f"bundle={bundle}", *words) == 0
     table = pd.read_parquet("p.parquet")
-    expected = set()
-    for row, name in enumerate((Path(pictures[0]).stem, Path(pictures[1]).stem, "")):
-        folder = name or f"{Path(pictures[0]).stem}_2"
-        for label in LABELS:
-            if table[f"positive/{label}"][row]:
-                expected.add(f"maps/{folder}/{label.replace(' ', '_')}.png")
-    assert expected
-    assert {str(file) for file in Path("maps").rglob("*.png")} == expected
-    assert cv2.imread(next(iter(expected))).shape == (512, 512, 3)
+    assert list(table["path"]) == [*names, names[0]]
+    folders = ["a", "a_2", "a_2_2", "A_3", "1.2.840.1", "1.2.840.2", "a_4"]
+    assert list(table["overlays"]) == [f"maps/{name}" for name in folders]
+    written = {}
+    for _, row in table.iterrows():
+        files = {file.name: file.read_bytes() for file in Path(row["overlays"]).iterdir()}
+        positive = {label for label in LABELS if row[f"positive/{label}"]}
+        assert set(files) == {f"{label.replace(' ', '_')}.png" for label in positive}
+        written[row["overlays"]] = files
+    assert written["maps/a"] == written["maps/a_4"]
+    assert len({next(iter(files.values())) for files in written.values()}) == len(names)
+    assert cv2.imread(str(next(Path("maps/a").iterdir()))).shape == (512, 512, 3)
+    # An image without a positive label has none, and takes no name.
+    info = dataclasses.replace(
+        read_bundle_info(bundle),
+        thresholds=Thresholds(LABELS, (1.0,) * 3, (True,) * 3, "f1"),
+    )
+    save_bundle(Path("never.safetensors"), load_bundle(bundle).network, info)
+    words = (names[0], "overlays=none", "output=p.csv")
+    assert verb("bundle=never.safetensors", *words) == 0
+    assert list(pd.read_csv("p.csv", keep_default_na=False)["overlays"]) == [""]
+    assert not Path("none").exists()
 
 
 @pytest.mark.shared

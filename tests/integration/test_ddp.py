@@ -101,6 +101,28 @@ def test_torchrun_starts_the_processes_itself(overrides: Overrides, tmp_path: Pa
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_processes_that_read_different_data(overrides: Overrides, tmp_path: Path) -> None:
+    """As where each machine hashes ids with a salt of its own, and so cuts another split."""
+    script = tmp_path / "different.py"
+    script.write_text(
+        "import os, sys\n"
+        "from cxr_lightning.cli import run_verb\n"
+        "from cxr_lightning.fit import main\n"
+        "sys.exit(run_verb(main, [*sys.argv[1:], f'data.split_seed={os.environ[\"RANK\"]}']))\n"
+    )
+    words = overrides("apart", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *torchrun, str(script), *words],
+        capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode != 0
+    said = " ".join(done.stderr.split())
+    assert "have read different data" in said
+    assert "data.salt_file=FILE" in said
+    assert not list((tmp_path / "apart").glob("checkpoints/*"))
+
+
 def test_several_machines_need_a_launcher(overrides: Overrides) -> None:
     with pytest.raises(ConfigError, match="only where torchrun or srun starts this command"):
         run_fit(compose(overrides("nodes", "trainer.num_nodes=2")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,26 @@ def test_saved_predictions_alone(runs: dict[str, Path], tmp_path: Path) -> None:
     assert evaluated["test/f1_macro"] == pytest.approx(fitted["test/f1_macro"])
 
 
+def test_saved_predictions_of_validation_are_no_test(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table's column split says what it is of."""
+    table = runs["one"] / "predictions_val.parquet"
+    words = [f"predictions={table}", f"validation={table}", *SMALL, f"out={tmp_path / 'e'}"]
+    assert run_verb(main, [*words, "split=test"]) == 2
+    assert "split cannot be chosen with predictions" in " ".join(capsys.readouterr().err.split())
+    assert run_verb(main, words) == 0
+    assert {name.split("/")[0] for name in numbers(tmp_path / "e")} == {"val"}
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "<strong>the validation part</strong> of <strong>predictions</strong>" in page
+    images = len(pd.read_parquet(table))
+    for said in (
+        f"Of these {images} images 0 are of a training part and {images} of a validation part",
+        f"were fitted on {images} of these {images} images: the numbers are optimistic",
+    ):
+        assert said in page
+
+
 def test_any_column_and_no_validation(runs: dict[str, Path], tmp_path: Path) -> None:
     table = pd.read_parquet(runs["one"] / "predictions_test.parquet")
     table["scanner"] = np.where(np.arange(len(table)) % 2, "old", "new")
@@ -168,7 +189,14 @@ def test_two_models_their_comparison_and_their_mean(
     truth = tables["one"]["y_true/Effusion"]
     difference = roc_auc_score(truth, probability["two"]) - roc_auc_score(truth, probability["one"])
     assert comparison.at["Effusion", "auroc_difference"] == pytest.approx(difference, abs=1e-6)
-    assert "two (second) against one (first)" in (tmp_path / "e" / "report.html").read_text()
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "two (second) against one (first)" in page
+    # Single rows are of the same labels too, though each model's own results are not.
+    found = [re.search(rf'"row">{name}</th><td>([^<]*)</td>', page) for name in tables]
+    for name, row in zip(tables, found, strict=True):
+        assert row is not None
+        assert row[1].startswith(f"{roc_auc_score(truth, probability[name]):.3f}")
+        assert row[1].endswith(", 1 labels")
 
 
 def test_another_data_set_over_the_labels_both_know(
@@ -177,8 +205,13 @@ def test_another_data_set_over_the_labels_both_know(
     chexpert = ["data=chexpert", "data.root=phantom", "data.phantom.images=200"]
     words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
     assert run_verb(main, [*words, "+", *chexpert, "data.phantom.pixels=64"]) == 0
-    matrix = pd.read_csv(tmp_path / "e" / "external_validation.csv", index_col="model")
-    assert list(matrix.columns) == ["nih", "chexpert"]
+    matrix = pd.read_csv(tmp_path / "e" / "external_validation.csv", index_col="data")
+    for data, count in (("nih", 3), ("chexpert", 2)):
+        macro = numbers(tmp_path / "e" / data)
+        row = matrix.loc[data]
+        assert row[["model", "labels"]].tolist() == ["one", count]
+        for column, end in (("auroc", ""), ("low", "_low"), ("high", "_high")):
+            assert row[column] == pytest.approx(macro[f"test/auroc_macro{end}"]), column
     table = pd.read_parquet(tmp_path / "e" / "chexpert" / "predictions.parquet")
     # CheXpert has no Infiltration: it is left out, not scored as absent.
     assert "y_true/Infiltration" not in table
@@ -270,11 +303,27 @@ def test_unseen_patients_that_are_not_there_or_not_known(
     save_bundle(old, whole.network, replace(whole.info, seen=None))
     for file, said in (
         (bundle(runs["one"]), "split=unseen: all patients of data=nih took part in the training"),
-        (str(old), "split=unseen: old: bundles of format 1 do not tell the patients"),
+        (str(old), "split=unseen: old: bundles of format 1, and those trained on"),
     ):
         words = [f"bundle={file}", *nih(phantom_root), *SMALL, "split=unseen"]
         assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 2
         assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_several_bundles_on_unseen_patients_of_a_data_set_without_validation(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ",".join(bundle(runs[name]) for name in ("one", "part"))
+    words = [f"bundle={both}", "data=chexpert", "data.root=phantom", "data.phantom.images=60"]
+    words += ["data.phantom.pixels=64", *SMALL, "split=unseen"]
+    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    ensemble = pd.read_csv(tmp_path / "e" / "results_ensemble.csv", index_col="label")
+    assert not ensemble.at["Effusion", "threshold_fitted"]
+    assert not np.isnan(ensemble.at["Effusion", "auroc"])
+    for more in ("weights=validation", "study=max"):
+        assert run_verb(main, [*words, more, f"out={tmp_path / 'f'}"]) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "no patient of data=chexpert was validation in all of these trainings" in said
 
 
 def test_studies_and_test_time_augmentation(

@@ -139,6 +139,9 @@ def test_mlflow_holds_the_run(finished: tuple[Path, dict[str, float | None]], st
     assert artifacts >= {
         "config.yaml",
         "metrics.json",
+        "operating_points.csv",
+        "subgroups_sex.csv",
+        "gaps_sex.csv",
         "bundle.safetensors",
         "plots",
         "predictions",

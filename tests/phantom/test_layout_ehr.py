@@ -150,7 +150,12 @@ class TestPrepare:
         images.to_csv(root / "images.csv", index=False)
         words = ["data=ehr", f"data.root={root}", "data.images={file: images.csv, path: file}"]
         words += ["data.select.exclude.poor={column: quality, equals: poor}", "data.image.size=32"]
-        assert run_verb(prepare, [*words, "--out", str(tmp_path / "out")]) == 2
+        assert run_verb(prepare, [*words, "--out", str(tmp_path / "out")]) == 1
+        invalid = json.loads((tmp_path / "out" / "audit.json").read_text())["invalid"]
+        assert invalid == [
+            "1 image(s) are refused by their headers (unreadable DICOM header); "
+            "data.on_bad_image=skip would leave them out"
+        ]
         words += ["data.on_bad_image=skip", "--out", str(tmp_path / "out")]
         assert run_verb(prepare, words) == 0
         audit = json.loads((tmp_path / "out" / "audit.json").read_text())

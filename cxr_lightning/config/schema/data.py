@@ -59,7 +59,8 @@ class SamplingConfig(Section):
         1.0,
         gt=0,
         le=1,
-        description="Share of the images without a finding that an epoch uses, others in each.",
+        description="Share of the images known to be without a finding that an epoch uses, others "
+        "in each; images whose findings are unknown or uncertain are not among them.",
     )
 
 

@@ -94,7 +94,11 @@ def _panel(
     margin = max(0.03 * (last - first), 0.1)
     axes.set_xlim(first - margin, last + margin)
     if drawn > 1 or len(series) > 1:
-        axes.legend(fontsize=TEXT, frameon=False)
+        axes.legend(
+            fontsize=TEXT,
+            frameon=False,
+            loc="upper right" if "loss" in title.lower() else "lower right",
+        )
 
 
 def _mark_best(panels: tuple[Axes, ...], history: pd.DataFrame, monitor: str) -> None:

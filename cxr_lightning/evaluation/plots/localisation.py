@@ -65,5 +65,5 @@ def localisation_curves(table: pd.DataFrame, *, title: str = "Localisation") -> 
             color=INK,
         )
         if index == 0:
-            axes.legend(fontsize=TEXT, frameon=False)
+            axes.legend(fontsize=TEXT, frameon=False, loc="upper right")
     return figure

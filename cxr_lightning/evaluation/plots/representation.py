@@ -119,7 +119,7 @@ def explained_variance_figure(components: Components) -> Figure:
     axes.set_xlabel("principal component", fontsize=TITLE, color=INK)
     axes.set_ylabel("share of the variance", fontsize=TITLE, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=TEXT, frameon=False)
+    axes.legend(fontsize=TEXT, frameon=False, loc="center right")
     axes.set_title("Variance explained", fontsize=TITLE + 2, color=INK)
     return figure
 
@@ -162,8 +162,9 @@ def _scatter_clusters(axes: Axes, xy: NDArray[np.float64], clusters: Clusters) -
             label=f"{cluster} ({int(chosen.sum()):,})",
         )
     axes.legend(
-        title="cluster (images)", title_fontsize=TEXT, fontsize=TEXT, frameon=False, markerscale=1.6
-    )
+        title="cluster (images)", title_fontsize=TEXT, fontsize=TEXT, frameon=False,
+        markerscale=1.6, loc="upper right",
+    )  # fmt: skip
 
 
 def enrichment_figure(table: pd.DataFrame) -> Figure:
