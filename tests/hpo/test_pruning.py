@@ -43,7 +43,13 @@ def test_trials_that_lead_nowhere_are_stopped(
     client: ServerClient, options: Callable[..., SweepOptions], sweep_store: str, tmp_path: Path
 ) -> None:
     """Each way to end has its own state and says why; what was measured until then is kept."""
-    small = options("sweep=ladder", files={"sweep_ladder": LADDER}, study="ladder", workers=1)
+    small = options(
+        "sweep=ladder",
+        "data.val_fraction=0.4",
+        files={"sweep_ladder": LADDER},
+        study="ladder",
+        workers=1,
+    )
     assert run_sweep(small, client) == 0
     wild, good, still = trials_of("sqlite:///optuna.db", "ladder")
     assert good.state == TrialState.COMPLETE

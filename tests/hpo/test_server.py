@@ -172,6 +172,6 @@ class TestBadEnds:
         config = [config_to_yaml(compose(words))]
         with pytest.raises(ConfigError, match=r"val/auroc_makro: no such metric\. Did you mean"):
             client.call({"kind": "prepare", "configs": config, "metrics": ["val/auroc_makro"]})
-        undefined = "val/auroc/Infiltration"
+        undefined = "val/auroc/Atelectasis"
         with pytest.raises(DataError, match="undefined: the validation split holds one class"):
             client.call({"kind": "prepare", "configs": config, "metrics": [undefined]})

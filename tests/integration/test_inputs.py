@@ -139,7 +139,7 @@ def test_columns_that_tell_the_label_beat_the_image_alone(store: str, tmp_path: 
     words = [
         "data=ehr",
         "data.root=phantom",
-        "data.phantom.images=300",
+        "data.phantom.images=500",
         "data.phantom.pixels=64",
         "data.image.size=32",
         "data.batch_size=16",
@@ -153,7 +153,7 @@ def test_columns_that_tell_the_label_beat_the_image_alone(store: str, tmp_path: 
         "augment=none",
         "trainer=cpu",
         "trainer.threads=1",
-        "trainer.max_epochs=6",
+        "trainer.max_epochs=8",
         f"run.tracking_uri={store}",
     ]
 
@@ -164,6 +164,6 @@ def test_columns_that_tell_the_label_beat_the_image_alone(store: str, tmp_path: 
         return value
 
     image, both = auroc("image"), auroc("both", "data.tabular=[qrs_ms,bnp]")
-    # 0.55 and 0.99 or more for the seeds 0, 1 and 2
+    # 0.47 at most, and 0.99 or more, for the seeds 0, 1 and 2
     assert both > 0.9
     assert both > image + 0.2

@@ -106,7 +106,7 @@ def test_a_run_on_a_hospital_s_files(
     monkeypatch.chdir(tmp_path)
     started = hospital.stat().st_mtime
     words = [*EHR, f"data.root={hospital}", "data.cache_dir=cache"]
-    assert run_verb(prepare, [*words, "--out", "audit"]) == 1
+    assert run_verb(prepare, [*words, "--out", "audit"]) == 0
     small = ["model.options={channels: [8, 16], convs_per_block: 1}", "trainer=cpu", "augment=none"]
     small += ["trainer.threads=1", "trainer.max_epochs=1", "evaluation.replicates=20"]
     small += [f"run.tracking_uri={store}"]
