@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_lightning import __version__
+from cxr_lightning.assessment.reading import Reading, fit_reading
 from cxr_lightning.bundle import Bundle, BundleInfo, save_bundle
 from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
@@ -17,12 +18,9 @@ from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cohort import Cohort, split_counts
 from cxr_lightning.data.rules import rules_of
 from cxr_lightning.data.seen import seen_patients
-from cxr_lightning.evaluation.calibrator_fits import fit_calibration
-from cxr_lightning.evaluation.calibrators import Calibration
 from cxr_lightning.evaluation.plots import save_figure, training_curves
 from cxr_lightning.evaluation.predictions import (
     arrays,
-    logits_of,
     make_predictions,
     write_predictions,
 )
@@ -34,7 +32,7 @@ from cxr_lightning.evaluation.tables import (
     format_table,
     metrics_table,
 )
-from cxr_lightning.evaluation.thresholds import Thresholds, fit_thresholds
+from cxr_lightning.evaluation.thresholds import fit_thresholds
 from cxr_lightning.hardware import place
 from cxr_lightning.history import read_history
 from cxr_lightning.inference.reference import describe_training_images
@@ -92,24 +90,12 @@ def write_outcome(
         tracker.log_artifact(
             write_predictions(table, run.path / f"predictions_{split}.parquet"), "predictions"
         )
-    y_true, y_score, _ = arrays(tables["val"])
-    names, evaluation = cohort.labels.names, config.evaluation
-    thresholds = fit_thresholds(
-        y_true,
-        y_score,
-        names,
-        rule=evaluation.threshold,
-        target=evaluation.threshold_target,
-        false_negative_cost=evaluation.false_negative_cost,
-    )
-    calibration = fit_calibration(
-        y_true, logits_of(tables["val"]), names, kind=evaluation.calibration
-    )
+    reading = fit_reading(tables["val"], cohort.labels.names, config.evaluation, "")
     one = assess(
         tables["test"],
-        thresholds,
-        calibration,
-        evaluation=evaluation,
+        reading.thresholds,
+        reading.calibration,
+        evaluation=config.evaluation,
         seed=config.seed,
         name=run.name,
     )
@@ -119,7 +105,7 @@ def write_outcome(
     tracker.log_artifact(run.write("results.csv", results.to_csv()))
     tracker.log_metrics({name: value for name, value in metrics.items() if value is not None})
     bundle = run.path / "bundle.safetensors"
-    info = _bundle_info(config, data, network, thresholds, calibration)
+    info = _bundle_info(config, data, network, reading)
     save_bundle(bundle, network, info)
     tracker.log_artifact(bundle)
     tracker.log_model(bundle, register_as=config.run.register_as)
@@ -241,8 +227,7 @@ def _bundle_info(
     config: Config,
     data: ChestXrayDataModule,
     network: Network,
-    thresholds: Thresholds,
-    calibration: Calibration,
+    reading: Reading,
 ) -> BundleInfo:
     cohort = data.cohort
     device = "cuda" if place(config.trainer).accelerator == "gpu" else "cpu"
@@ -251,8 +236,8 @@ def _bundle_info(
         labels=cohort.labels.names,
         model=config.model,
         image=config.data.image,
-        thresholds=thresholds,
-        calibration=calibration.to_dict(),
+        thresholds=reading.thresholds,
+        calibration=reading.calibration.to_dict(),
         tabular=data.tabular,
         classes=config.loss.classes,
         familiarity=describe_training_images(network, data, device=device),
