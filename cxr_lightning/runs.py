@@ -1,4 +1,4 @@
-"""The folder of a run: its name, its state, and finding the one to resume."""
+"""The folder of a run: its name and its state."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import ConfigError
 
 __all__ = [
+    "STATE",
     "RunFolder",
     "RunState",
     "Status",
     "check_free",
     "check_new_folder",
+    "chosen_folder",
     "configuration_hash",
-    "find_finished",
-    "find_run",
     "new_run",
 ]
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-_STATE = "run.json"
+STATE = "run.json"
 _LOCK = ".lock"
 
 
@@ -92,7 +92,7 @@ class RunFolder:
         ConfigError
             The folder holds no run, or a damaged one.
         """
-        file = self.path / _STATE
+        file = self.path / STATE
         try:
             return RunState(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -115,7 +115,7 @@ class RunFolder:
         if self.created:
             shutil.rmtree(self.path, ignore_errors=True)
         else:
-            for name in (_STATE, _LOCK):
+            for name in (STATE, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
 
     @contextmanager
@@ -143,7 +143,7 @@ class RunFolder:
             return True
 
     def _write_state(self, state: RunState) -> None:
-        self.write(_STATE, json.dumps(asdict(state), indent=2) + "\n")
+        self.write(STATE, json.dumps(asdict(state), indent=2) + "\n")
 
 
 def configuration_hash(config: Config) -> str:
@@ -185,7 +185,7 @@ def check_free(config: Config) -> None:
     ConfigError
         `run.dir` or the folder of `run.name` is taken, or no name of a folder.
     """
-    path = _chosen_folder(config)
+    path = chosen_folder(config)
     if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(
             f"{path} exists and is not empty: choose another run.dir or run.name, or continue the "
@@ -209,7 +209,7 @@ def check_new_folder(folder: Path, option: str) -> None:
 
 
 def _make_folder(config: Config) -> RunFolder:
-    path = _chosen_folder(config)
+    path = chosen_folder(config)
     if path is not None:
         created = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
@@ -228,66 +228,7 @@ def _make_folder(config: Config) -> RunFolder:
             return RunFolder(folder, created=True)
 
 
-def find_run(config: Config) -> RunFolder | None:
-    """Return the run that `resume` asks for: None for `never`, or where `auto` finds none.
-
-    `auto` takes the newest unfinished run of the same configuration that no process is running;
-    where `run.dir` or `run.name` says which, only that one.
-
-    Raises
-    ------
-    ConfigError
-        `resume` names a folder that holds no run, a finished one, or one of another configuration.
-    """
-    if config.resume == "never":
-        return None
-    wanted = configuration_hash(config)
-    if config.resume == "auto":
-        chosen = _chosen_folder(config)
-        files = Path("runs").glob(f"*/{_STATE}") if chosen is None else [chosen / _STATE]
-        found = [file.parent for file in files if file.is_file() and _resumable(file, wanted)]
-        newest = max(found, key=lambda path: (path / _STATE).stat().st_mtime, default=None)
-        return RunFolder(newest, resumed=True) if newest else None
-    path = Path(config.resume)
-    if not (path / _STATE).is_file():
-        raise ConfigError(
-            f"resume={config.resume}: must be never, auto, or a run's folder; this folder has no "
-            f"{_STATE}"
-        )
-    folder = RunFolder(path, resumed=True)
-    state = folder.state()
-    if state.status == "finished":
-        raise ConfigError(f"resume={path}: that run is finished; nothing is left to resume")
-    if state.configuration != wanted:
-        raise ConfigError(
-            f"resume={path}: that run has another configuration. Give its own with --config "
-            f"{path / 'config.yaml'}"
-        )
-    if folder.is_running:
-        raise ConfigError(f"resume={path}: another process is running that run")
-    return folder
-
-
-def find_finished(config: Config) -> RunFolder | None:
-    """Return the run that `resume=auto` asks for by name, if it has nothing left to do."""
-    chosen = _chosen_folder(config) if config.resume == "auto" else None
-    if chosen is None or not (chosen / _STATE).is_file():
-        return None
-    state = RunFolder(chosen).state()
-    done = state.status == "finished" and state.configuration == configuration_hash(config)
-    return RunFolder(chosen) if done else None
-
-
-def _resumable(file: Path, wanted: str) -> bool:
-    folder = RunFolder(file.parent)
-    try:
-        state = folder.state()
-    except ConfigError:
-        return False  # not a run of ours, or one that was never begun
-    return state.status != "finished" and state.configuration == wanted and not folder.is_running
-
-
-def _chosen_folder(config: Config) -> Path | None:
+def chosen_folder(config: Config) -> Path | None:
     """Return the folder that the configuration names; None: it names none."""
     if config.run.dir is not None:
         return config.run.dir

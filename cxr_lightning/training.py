@@ -30,7 +30,8 @@ from cxr_lightning.models.network import build_network
 from cxr_lightning.models.weights import load_weights
 from cxr_lightning.outcome import SplitPredictions, write_outcome, write_validation
 from cxr_lightning.record import Record, open_record
-from cxr_lightning.runs import RunFolder, check_free, find_finished, find_run
+from cxr_lightning.resume import find_finished, find_run
+from cxr_lightning.runs import RunFolder, check_free
 from cxr_lightning.task import MultiLabelTask
 from cxr_lightning.terminal import SYNTHETIC, Reporter
 from cxr_lightning.tracking.address import parse_address
