@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,25 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantom") / "data"
     write_phantom(root, images=160, seed=3, size=64, processes=1, progress=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs, to be copied: MLflow takes seconds to make one."""
+    from cxr_lightning.tracking import parse_address  # here: not every test needs MLflow
+    from cxr_lightning.tracking.store import Store
+
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Store(parse_address(f"sqlite:///{file}")).client._tracking_client.store._dispose_engine()
+    return file
+
+
+@pytest.fixture
+def user_folder(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, as it is after a first run: with a store, here without runs."""
+    shutil.copy(empty_store, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from cxr_lightning.evaluation.plots.style import (
 )
 from cxr_lightning.studies import SPLITS
 
-__all__ = ["ages", "label_values", "prevalence", "together"]
+__all__ = ["label_values", "people", "prevalence", "together"]
 
 _SPLIT_COLOURS = dict(zip(SPLITS, (BLUE, ORANGE, VERMILION), strict=True))
 
@@ -114,26 +114,36 @@ def together(labels: Labels, names: tuple[str, ...]) -> Figure:
     return figure
 
 
-def ages(studies: pd.DataFrame) -> Figure:
-    """Draw the ages of patients at their first image, by sex."""
+def people(studies: pd.DataFrame) -> Figure:
+    """Draw the ages of patients at their first image, and the views of images, both by sex."""
     patients = studies.drop_duplicates("patient_id")
     figure = new_figure(7.2, 2.6)
-    axes = figure.subplots()
-    tidy(axes)
+    by_age, by_view = figure.subplots(ncols=2, width_ratios=(2, 1))
+    tidy(by_age)
+    tidy(by_view)
     bins = np.arange(0, 101, 5)
-    left = np.zeros(len(bins) - 1)
+    views = [view for view in ("PA", "AP", "LATERAL", "UNKNOWN") if (studies["view"] == view).any()]
+    left, below = np.zeros(len(bins) - 1), np.zeros(len(views))
     for sex, name, colour in (
         ("F", "female", BLUE),
         ("M", "male", GREEN),
         ("UNKNOWN", "not known", GREY),
     ):
         counts, _ = np.histogram(patients.loc[patients["sex"] == sex, "age_years"].dropna(), bins)
-        if counts.any():
-            axes.bar(
-                bins[:-1] + 2.5, counts, width=4.6, bottom=left, color=colour, label=f"{name}",
-            )  # fmt: skip
-            left += counts
-    axes.set_xlabel("age at the first image, years", fontsize=TITLE, color=INK)
-    axes.set_ylabel("patients", fontsize=TITLE, color=INK)
-    axes.legend(frameon=False, fontsize=TEXT, loc="upper left")
+        seen = studies.loc[studies["sex"] == sex, "view"].value_counts()
+        images = seen.reindex(views, fill_value=0).to_numpy()
+        if images.any():
+            by_age.bar(bins[:-1] + 2.5, counts, width=4.6, bottom=left, color=colour, label=name)
+            by_view.bar(np.arange(len(views)), images, bottom=below, color=colour)
+            left, below = left + counts, below + images
+    by_age.set_xlabel("age at the first image, years", fontsize=TITLE, color=INK)
+    by_age.set_ylabel("patients", fontsize=TITLE, color=INK)
+    if patients["age_years"].notna().any():
+        by_age.legend(frameon=False, fontsize=TEXT, loc="upper left")
+    else:
+        by_age.text(50, 0, "no age is known", ha="center", va="bottom", fontsize=TEXT, color=INK)
+    names = {"LATERAL": "lateral", "UNKNOWN": "not known"}
+    by_view.set_xticks(np.arange(len(views)), [names.get(view, view) for view in views])
+    by_view.set_xlabel("view", fontsize=TITLE, color=INK)
+    by_view.set_ylabel("images", fontsize=TITLE, color=INK)
     return figure

@@ -111,11 +111,7 @@ def audit_page(audit: Audit, cache: ImageCache, config: DataConfig) -> str:
             if len(names) > 1
             else None
         ),
-        ages=(
-            figure_svg(figures.ages(cohort.table), alt="Age and sex of the patients")
-            if cohort.table["age_years"].notna().any()
-            else None
-        ),
+        people=figure_svg(figures.people(cohort.table), alt="Age, sex and views"),
         sizes=table_html(
             pd.DataFrame(
                 {"images": [f"{count:,}" for count in sizes["images"]]},

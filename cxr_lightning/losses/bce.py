@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from cxr_lightning.config.schema import LossConfig
-from cxr_lightning.losses.masked import masked_mean
+from cxr_lightning.losses.masked import masked_mean, mean_of_labels
 from cxr_lightning.losses.weights import LabelCounts, frequency_weights, positive_weight
 
 __all__ = ["Config", "bce_loss", "build"]
@@ -27,6 +27,11 @@ class Config(LossConfig):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Targets are drawn towards 0.5 by this share."
     )
+    average: Literal["entries", "labels"] = Field(
+        "entries",
+        description="entries: the mean over all that is known; labels: within each label first, so "
+        "that one which is seldom known weighs as much as the others.",
+    )
 
 
 def bce_loss(
@@ -37,6 +42,7 @@ def bce_loss(
     positive: torch.Tensor | None = None,
     negative: torch.Tensor | None = None,
     label_smoothing: float = 0.0,
+    average: Literal["entries", "labels"] = "entries",
 ) -> torch.Tensor:
     """Return the mean binary cross-entropy over known labels.
 
@@ -50,6 +56,8 @@ def bce_loss(
         Weights of the two terms of the cross-entropy.
     label_smoothing
         ``y * (1 - s) + s / 2`` replaces ``y``.
+    average
+        Over all known entries alike, or within each label first and then over the labels.
     """
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + label_smoothing / 2
@@ -60,7 +68,8 @@ def bce_loss(
         present = present * positive
     if negative is not None:
         absent = absent * negative
-    return masked_mean(present + absent, known)
+    mean = masked_mean if average == "entries" else mean_of_labels
+    return mean(present + absent, known)
 
 
 def build(config: Config, counts: LabelCounts) -> partial[torch.Tensor]:
@@ -71,5 +80,9 @@ def build(config: Config, counts: LabelCounts) -> partial[torch.Tensor]:
     elif config.weighting == "pos_weight":
         positive = positive_weight(counts, cap=config.weight_cap)
     return partial(
-        bce_loss, positive=positive, negative=negative, label_smoothing=config.label_smoothing
+        bce_loss,
+        positive=positive,
+        negative=negative,
+        label_smoothing=config.label_smoothing,
+        average=config.average,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["masked_mean"]
+__all__ = ["masked_mean", "mean_of_labels"]
 
 
 def masked_mean(terms: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
@@ -14,3 +14,13 @@ def masked_mean(terms: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     the gradient, so losses compute on targets whose unknown entries were replaced.
     """
     return terms.where(known, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def mean_of_labels(terms: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each label's own :func:`masked_mean`, over labels of which any is known.
+
+    A label that is seldom known then weighs as much as the others.
+    """
+    counts = known.sum(dim=0)
+    means = terms.where(known, 0.0).sum(dim=0) / counts.clamp(min=1)
+    return means.sum() / (counts > 0).sum().clamp(min=1)

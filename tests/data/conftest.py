@@ -19,10 +19,10 @@ def radiograph() -> Callable[..., Path]:
 
     `syntax` is its transfer syntax.
     """
-    return _write_radiograph
+    return write_radiograph
 
 
-def _write_radiograph(file: Path, **elements: object) -> Path:
+def write_radiograph(file: Path, **elements: object) -> Path:
     number = crc32(str(file).encode())
     made = Dataset()
     made.file_meta = FileMetaDataset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,10 +32,10 @@ def words(bundle_file: Path, phantom_root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A finished MLflow run: its store and its id."""
     folder = tmp_path_factory.mktemp("tracked")
-    store = f"sqlite:///{folder / 'mlflow.db'}"
+    store = f"sqlite:///{shutil.copy(empty_store, folder)}"
     with open_run(store, "explained", "a run", {}, folder) as run:
         assert run.run_id is not None
         return store, run.run_id

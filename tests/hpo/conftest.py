@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,9 +44,9 @@ def client() -> Iterator[ServerClient]:
 
 
 @pytest.fixture(scope="session")
-def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow store for all sweeps: creating one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+def sweep_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for all sweeps."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('mlflow'))}"
 
 
 @pytest.fixture

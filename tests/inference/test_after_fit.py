@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from tests.integration.conftest import SMALL
 
 
 @pytest.fixture(scope="module")
-def run(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def run(
+    phantom_root: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
     """Folder and store of a finished run that was asked to register its model."""
     folder = tmp_path_factory.mktemp("fit")
-    store = f"sqlite:///{folder / 'mlflow.db'}"
+    store = f"sqlite:///{shutil.copy(empty_store, folder)}"
     words = ["data=nih", f"data.root={phantom_root}", *SMALL, f"run.dir={folder / 'run'}"]
     # What is familiar is learnt from validation: a dozen images would tell little.
     words += [f"run.tracking_uri={store}", "run.register_as=phantom", "data.val_fraction=0.3"]

@@ -18,7 +18,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.losses import bce, focal
 from cxr_lightning.losses.asymmetric import asymmetric_loss
 from cxr_lightning.losses.base import build_loss
-from cxr_lightning.losses.masked import masked_mean
+from cxr_lightning.losses.masked import masked_mean, mean_of_labels
 from cxr_lightning.losses.weights import LabelCounts, frequency_weights, positive_weight
 
 NAMES = sorted(
@@ -213,3 +213,36 @@ def test_asymmetric_by_hand() -> None:
         margin=0.1,
     )
     assert loss.item() == pytest.approx(-(0.4**2) * math.log(0.6))
+
+
+class TestAverage:
+    """One loss per label, averaged, against the mean over all known entries."""
+
+    def test_by_hand(self) -> None:
+        terms = torch.tensor([[1.0, 10.0, 7.0], [3.0, 20.0, 7.0]], requires_grad=True)
+        known = torch.tensor([[True, True, False], [True, False, False]])
+        assert masked_mean(terms, known).item() == pytest.approx((1 + 3 + 10) / 3)
+        # (1 + 3) / 2 and 10; the third label is not known at all
+        found = mean_of_labels(terms, known)
+        assert found.item() == pytest.approx((2 + 10) / 2)
+        found.backward()
+        expected = [[0.25, 0.5, 0.0], [0.25, 0.0, 0.0]]
+        torch.testing.assert_close(terms.grad, torch.tensor(expected))
+
+    def test_nothing_known(self) -> None:
+        terms = torch.ones(2, 3, requires_grad=True)
+        mean_of_labels(terms, torch.zeros(2, 3, dtype=torch.bool)).backward()
+        assert terms.grad is not None
+        assert not terms.grad.any()
+
+    def test_the_option(self) -> None:
+        logits, targets = a_batch()
+        targets[1:, 0] = NAN
+        by_label = [
+            binary_cross_entropy_with_logits(logits[:1, 0], targets[:1, 0]),
+            *(binary_cross_entropy_with_logits(logits[:, i], targets[:, i]) for i in (1, 2)),
+        ]
+        loss = build_loss(bce.Config(name="bce", average="labels"), COUNTS)
+        torch.testing.assert_close(loss(logits, targets), torch.stack(by_label).mean())
+        entries = build_loss(bce.Config(name="bce"), COUNTS)(logits, targets)
+        assert abs(entries.item() - loss(logits, targets).item()) > 1e-3

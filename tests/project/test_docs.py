@@ -7,48 +7,30 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from cxr_lightning import evaluate, predict
-from cxr_lightning.cli import config_parser, run_verb
+from cxr_lightning import evaluate
+from cxr_lightning.cli import config_parser
 from cxr_lightning.config.compose import compose, config_to_yaml
 from cxr_lightning.config.compose_verbs import compose_data
+from cxr_lightning.config.schema import Config, ImageConfig, ModelConfig
 from cxr_lightning.config.words import options_from_words
 from cxr_lightning.data.transforms import Augmentation
 from cxr_lightning.explanation.options import ExplainOptions
-from cxr_lightning.fit import main as fit
-from cxr_lightning.hpo.check import Composer
+from cxr_lightning.hpo.check import Composer, checked_configurations
 from cxr_lightning.hpo.reading import read_space
 from cxr_lightning.inference.options import ExportOptions, PredictOptions
+from cxr_lightning.models.freezing import freeze_stages
+from cxr_lightning.models.network import build_network
 from cxr_lightning.sweep import options_of
+from tests.project.pages import BLOCKS, COMMANDS, ROOT, write_files
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
-
-
-class Block(NamedTuple):
-    page: str
-    language: str
-    needs: str
-    text: str
-
-
-def blocks() -> Iterator[Block]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for info, body in re.findall(r"^```(.*)\n((?s:.*?))^```$", text, re.MULTILINE):
-            language, _, needs = info.partition(" ")
-            yield Block(page.relative_to(DOCS).as_posix(), language, needs, body)
-
-
-BLOCKS = list(blocks())
 # What a block may need that a test lacks; none: its commands run here or in the README's tests.
 NEEDS = {
     "needs-cluster",
@@ -67,13 +49,6 @@ OTHERS = {
     "pip install -e .": "the Makefile's own installation, run by .ci/run",
     'pip install -e ".[export]"': "the environment has every extra",
 }
-COMMANDS = {
-    line: block
-    for block in BLOCKS
-    if block.language in ("sh", "bash")
-    for line in block.text.replace("\\\n", " ").splitlines()
-    if line.strip() and not line.startswith("#")
-}
 OURS = re.compile(r"(?:^|\s)(?:python )?-m cxr_lightning\.(\w+)(?:\s|$)")
 
 
@@ -84,21 +59,11 @@ def test_blocks_say_what_they_need() -> None:
     }  # fmt: skip
 
 
-def _write_files(root: Path, suffix: str) -> None:
-    """Write the blocks that begin with the name of their file, as a reader would."""
-    for block in BLOCKS:
-        name = block.text.partition("\n")[0].removeprefix("# ").split(",")[0]
-        if block.language in ("python", "yaml") and name.endswith(suffix):
-            file = root / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text.partition("\n")[2], encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the configuration files that the pages show."""
     root = tmp_path_factory.mktemp("docs")
-    _write_files(root, ".yaml")
+    write_files(root, ".yaml")
     for name in ("shenzhen", "poly"):
         for file in root.rglob(f"{name}.yaml"):
             file.unlink()  # their modules are not in this checkout
@@ -129,9 +94,11 @@ def test_commands_are_understood(
             given.config.write_text(config_to_yaml(compose([])), encoding="utf-8")
         config = compose(given.overrides, config_file=given.config, config_dir=given.config_dir)
         Augmentation(config.augment, seed=0, size=config.data.image.size)
+        build(config)
     elif verb == "sweep":
         options = options_of(words)
-        Composer(read_space(options.words)).trial([])
+        for config in checked_configurations(Composer(read_space(options.words))):
+            build(config)
     elif verb == "evaluate":
         evaluate._read(list(evaluate._parts(words)))
     elif verb == "explain":
@@ -144,32 +111,21 @@ def test_commands_are_understood(
         assert verb == "tracking"
 
 
-def test_the_tutorial(phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its first run is trained, smaller, and leaves what the page names.
+def build(config: Config) -> None:
+    """Build the network, without numbers: models refuse options and sizes only when they are made.
 
-    The other verbs are run by the README's tests.
+    Of a whole space each network is built once.
     """
-    monkeypatch.chdir(tmp_path)
-    scans = tmp_path / "scans"
-    scans.mkdir()
-    for file in sorted((phantom_root / "images").iterdir())[:3]:
-        shutil.copy(file, scans)
-    text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
-    words = [shlex.split(line) for line in re.findall(r"^python -m .*$", text, re.MULTILINE)]
-    train = next(line[3:] for line in words if line[2].endswith(".fit"))
-    read = next(line[3:] for line in words if line[2].endswith(".predict"))
-    smaller = ["data.image.size=32", "data.batch_size=16", "trainer.max_epochs=1"]
-    smaller += ["trainer.threads=1", "evaluation.replicates=10", "evaluation.pictures=false"]
-    smaller += ["data.labels=[Effusion,Infiltration,Atelectasis]", *small_phantom(phantom_root)]
-    assert run_verb(fit, [*train, *smaller]) == 0
-    assert run_verb(predict.main, [*read, "processes=1"]) == 0
-    assert Path("predictions.csv").is_file()
-    for written in re.findall(r"`(runs/\S*\w)`|bundle=(runs/first/\S+\w)", text):
-        assert Path("".join(written).split(",")[0]).exists(), written
+    model = config.model.model_copy(update={"pretrained": False, "weights": None})
+    _build(model.model_dump_json(), config.data.image.model_dump_json())
 
 
-def small_phantom(root: Path) -> list[str]:
-    return [f"data.root={root}", "data.images=160", "data.phantom_seed=3", "data.pixels=64"]
+@cache
+def _build(model: str, image: str) -> None:
+    config = ModelConfig.model_validate_json(model)
+    with torch.device("meta"):
+        network = build_network(config, ImageConfig.model_validate_json(image), ["a label"])
+    freeze_stages(network, config.freeze)
 
 
 # What a run does with a data set, a loss and a backbone, without Lightning and MLflow, which take
@@ -202,8 +158,8 @@ def test_adding_a_data_set_a_loss_and_a_backbone(tmp_path: Path) -> None:
     leave = shutil.ignore_patterns("__pycache__", "phantom")
     shutil.copytree(ROOT / "cxr_lightning", tmp_path / "cxr_lightning", ignore=leave)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    _write_files(tmp_path, ".py")
-    _write_files(tmp_path, ".yaml")
+    write_files(tmp_path, ".py")
+    write_files(tmp_path, ".yaml")
     _apply(next(block.text for block in BLOCKS if block.language == "diff"), tmp_path)
     _write_shenzhen(tmp_path / "shenzhen")
     command = next(line for line in COMMANDS if "data=shenzhen" in line and ".fit" in line)

@@ -73,10 +73,7 @@ FITS = sorted({command for command in COMMANDS if command.startswith(FIT)} - {f"
 
 
 @pytest.mark.parametrize("command", FITS)
-def test_fit_commands(
-    command: str, phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_fit_commands(command: str, phantom_root: Path, user_folder: Path) -> None:
     words = shlex.split(command)[3:]
     compose(words)
     if any(word in f"{command} " for word in NEEDS_GPU):
@@ -112,7 +109,6 @@ def test_fit_commands(
     else:
         assert run_verb(main, words) == 0
     assert list(Path("runs").glob("*/metrics.json"))
-    assert Path("mlflow.db").is_file()
 
 
 def _write_table(root: Path) -> None:
@@ -130,11 +126,14 @@ def _write_table(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bundle(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(phantom_root: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a run on the phantom, read as NIH."""
     folder = tmp_path_factory.mktemp("readme")
     words = ["data=nih", f"data.root={phantom_root}", "data.labels=[Effusion,Infiltration]"]
-    words += [f"run.dir={folder / 'run'}", f"run.tracking_uri=sqlite:///{folder / 'mlflow.db'}"]
+    words += [
+        f"run.dir={folder / 'run'}",
+        f"run.tracking_uri=sqlite:///{shutil.copy(empty_store, folder)}",
+    ]
     assert run_verb(main, [*words, *SMALLER]) == 0
     return folder / "run" / "bundle.safetensors"
 
@@ -184,10 +183,7 @@ SWEEPS = [command for command in VERBS if "_lightning.sweep" in command]
 
 
 @pytest.mark.parametrize("command", SWEEPS)
-def test_sweeps(
-    command: str, phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_sweeps(command: str, phantom_root: Path, user_folder: Path) -> None:
     words = [word.replace("/data/nih", str(phantom_root)) for word in shlex.split(command)[3:]]
     parsed = sweep.options_of(words)
     reading = read_space(parsed.words)
@@ -211,8 +207,7 @@ def test_help_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Groups" in capsys.readouterr().out
 
 
-def test_python_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_python_blocks(user_folder: Path) -> None:
     first, second = blocks("python")
     small = ", ".join(repr(word) for word in [*SMALLER, "data.pixels=64"])
     namespace: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""A store made once and copied, since MLflow needs seconds to create one, and a real server."""
+"""A store of its own for each test, and a real server."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_lightning.tracking import parse_address
 from cxr_lightning.tracking.quiet import prepare
-from cxr_lightning.tracking.store import Store
 
 prepare()  # some tests import MLflow themselves: without telemetry
 
@@ -29,13 +27,6 @@ def rows(database: Path, query: str, *values: object) -> list[tuple]:
         found = connection.execute(query, values).fetchall()
     connection.close()
     return found
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("template") / "mlflow.db"
-    Store(parse_address(f"sqlite:///{file}")).client._tracking_client.store._dispose_engine()
-    return file
 
 
 @pytest.fixture
