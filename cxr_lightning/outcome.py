@@ -191,7 +191,6 @@ def _report(
     for name, figure in ({"curves": curves} | figures).items():
         path = save_figure(figure, run.path / "plots" / f"{name}.png")
         record.tracker.log_artifact(path, "plots")
-        figure.set_layout_engine("none")  # laid out once, and shown in the page as it is
     for subgroups in one.subgroups:
         for name, table in (("subgroups", subgroups.groups), ("gaps", subgroups.gaps)):
             path = run.write(f"{name}_{subgroups.column}.csv", table.to_csv(index=False))

@@ -92,11 +92,9 @@ def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> 
     figures = assessment_figures(one)
     for name, figure in figures.items():
         save_figure(figure, folder / "plots" / f"{name}.png")
-        figure.set_layout_engine("none")
     together = _roc_of_all(done.assessed) if several else None
     if together is not None:
         save_figure(together, folder / "plots" / "roc_of_models.png")
-        together.set_layout_engine("none")
     context = ReportContext(
         title=f"{one.name} on {done.data}",
         facts=_facts(done.models, options),

@@ -17,6 +17,8 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from cxr_lightning.evaluation.plots.style import lay_out
+
 __all__ = ["figure_svg", "picture_png", "render_page", "table_html"]
 
 
@@ -44,6 +46,7 @@ def figure_svg(figure: Figure, *, alt: str) -> Markup:
     paths, and that the same figure gives the same page.
     """
     key = re.sub(r"\W+", "-", alt)
+    lay_out(figure)
     text = StringIO()
     # Text stays text: it can be searched, and is smaller than outlines.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": key, "font.family": "sans-serif"}):

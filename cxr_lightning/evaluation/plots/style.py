@@ -28,6 +28,7 @@ __all__ = [
     "display_name",
     "figure_legend",
     "label_panels",
+    "lay_out",
     "new_figure",
     "note",
     "save_figure",
@@ -64,9 +65,21 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def lay_out(figure: Figure) -> None:
+    """Lay a figure out, once for all formats.
+
+    Left to itself, matplotlib lays it out anew, and draws it twice, whenever it is saved.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> Path:
     """Write the figure (the format follows the suffix), creating its folder; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    lay_out(figure)
     figure.savefig(path, dpi=dpi)
     return path
 
