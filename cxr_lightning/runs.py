@@ -149,7 +149,8 @@ class RunFolder:
 def configuration_hash(config: Config) -> str:
     """Return a hash of what determines a run's result.
 
-    Its name and place, resumption, and the number of loader processes do not.
+    Its name and place, resumption, and the number of loader processes do not. Where training images
+    stay does: a device varies them to slightly other pixels.
     """
     settings = config.model_dump(
         mode="json",

@@ -17,7 +17,7 @@ from cxr_lightning.data.cache import ImageCache, open_cache
 from cxr_lightning.data.cohort import Cohort, build_cohort, leave_out, refuse_leaks
 from cxr_lightning.data.dataset import Batch, RadiographDataset
 from cxr_lightning.data.order import EpochOrder, expected_uses, training_order
-from cxr_lightning.data.resident import fits, refuse_unfused, to_device, vary
+from cxr_lightning.data.resident import refuse_unfused, stays, to_device, vary
 from cxr_lightning.data.sampler import BatchSampler
 from cxr_lightning.data.tabular import TabularEncoder, fit_tabular
 from cxr_lightning.data.targets import Targets, scored_targets, training_targets
@@ -68,6 +68,8 @@ class ChestXrayDataModule(LightningDataModule):
         Makes the inputs beside the image, by statistics of the training part.
     targets
         What training aims at: the labels after the uncertainty policies.
+    resident
+        The training images, while they are on the device; None: batches bring them there.
     """
 
     tabular: TabularEncoder
@@ -80,7 +82,7 @@ class ChestXrayDataModule(LightningDataModule):
         self.augmentation = Augmentation(augment, seed=seed, size=config.image.size)
         self._cohort: Cohort | None = None
         self._cache: ImageCache | None = None
-        self._resident: torch.Tensor | None = None
+        self.resident: torch.Tensor | None = None
         refuse_unfused(config.residency, augment.name, self.augmentation.unfused)
 
     def read(self) -> Cohort:
@@ -116,9 +118,7 @@ class ChestXrayDataModule(LightningDataModule):
                 cohort, cache = _without_duplicates(cohort, cache)
                 self._use(cohort)
             refuse_leaks(cohort, self.config.name, cache.content_hash)
-            self._cache = cache
-            if self.config.residency == "memory":
-                cache.hold()
+            self._cache = cache.held() if self.config.residency == "memory" else cache
         return cohort
 
     def reuse(self, other: ChestXrayDataModule) -> None:
@@ -128,7 +128,8 @@ class ChestXrayDataModule(LightningDataModule):
         """
         if other.serves(self.config):
             self._use(other.cohort)
-            self._cache = other._cache
+            copied = self.config.residency == "memory" != other.config.residency
+            self._cache = other.cache.held() if copied else other.cache
 
     def serves(self, config: DataConfig) -> bool:
         """Whether this module has read and decoded the images that a configuration means."""
@@ -199,28 +200,29 @@ class ChestXrayDataModule(LightningDataModule):
 
     def _settle(self) -> npt.NDArray[np.int64] | None:
         """Copy the training images to the device, if they are to be there; return their places."""
-        rows = self.cohort.rows("train")
-        if self.config.residency in ("disk", "memory") or self.trainer is None:
+        self.resident = None  # an earlier copy makes room
+        if self.trainer is None:
             return None
-        device, unfused = self.trainer.strategy.root_device, self.augmentation.unfused
-        if self.config.residency == "auto" and (unfused or not fits(self.cache, len(rows), device)):
+        rows, device = self.cohort.rows("train"), self.trainer.strategy.root_device
+        residency, unfused = self.config.residency, self.augmentation.unfused
+        if not stays(residency, unfused, self.cache, len(rows), device):
             return None
-        self._resident = to_device(self.cache, self.cache.rows[rows], device)
+        self.resident = to_device(self.cache, self.cache.rows[rows], device)
         places = np.full(len(self.cohort.table), -1)
         places[rows] = np.arange(len(rows))
         return places
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Called by Lightning once a batch is on the device: what is there joins it."""
-        if self._resident is None or "recipe" not in batch:
+        if self.resident is None or "recipe" not in batch:
             return batch
         whole = batch.copy()
-        whole["image"] = vary(self._resident, whole.pop("recipe"))
+        whole["image"] = vary(self.resident, whole.pop("recipe"))
         return whole
 
     def teardown(self, stage: str) -> None:
         """Called by Lightning after training: gives the device's memory back."""
-        self._resident = None
+        self.resident = None
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation_loader("val")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,19 @@ class ImageCache:
             raise IndexError("row -1 is that of a bad picture; ask for the rows that are not")
         return np.asarray(self._pixels[rows])
 
-    def hold(self) -> None:
-        """Copy the pictures of the run to memory, which processes forked from this one share."""
+    def held(self) -> ImageCache:
+        """Return this cache with the pictures of the run in memory.
+
+        Processes forked from this one share it; those that are started anew map the file.
+        """
         held = np.zeros(self.shape, np.uint8)  # slots that are not written to take no memory
         wanted = np.unique(self.rows[self.rows >= 0])
         for start in range(0, len(wanted), _HELD_AT_ONCE):
             part = wanted[start : start + _HELD_AT_ONCE]
             held[part] = self._pixels[part]
-        self.__dict__["_mapped"] = held
+        cache = copy(self)
+        cache.__dict__["_mapped"] = held
+        return cache
 
     @property
     def _pixels(self) -> NDArray[np.uint8]:

@@ -50,6 +50,7 @@ class Augmentation:
 
     def __init__(self, config: AugmentConfig, *, seed: int, size: int = 96) -> None:
         self.seed = seed
+        self.policy = config.name
         problems: list[str] = []
         transforms: list[Any] = []
         if config.horizontal_flip:
@@ -62,11 +63,15 @@ class Augmentation:
         self._rest = transforms[count:]
 
     @property
+    def one_by_one(self) -> str | None:
+        """The first transform that is left to albumentations, image by image; None: none is."""
+        return type(self._rest[0]).__name__ if self._rest else None
+
+    @property
     def unfused(self) -> str | None:
         """The first transform that a device cannot do; None: it can do them all."""
-        if self._rest:
-            return type(self._rest[0]).__name__
-        return None if self._fused.border == PLAIN_BORDER else "Affine with a border of its own"
+        plain = self._fused.border == PLAIN_BORDER
+        return self.one_by_one or (None if plain else "Affine with a border of its own")
 
     def variation(
         self, *, epochs: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64], size: int

@@ -21,7 +21,7 @@ IDENTITY = "identity"
 _FREE = {
     "run": None,
     "resume": None,
-    "data": ("root", "cache_dir", "workers"),
+    "data": ("root", "cache_dir", "workers", "residency"),
     "trainer": ("accelerator", "threads", "precision"),
 }
 _SPACE = ("objective", "fixed", "budget", "parameters")
