@@ -6,15 +6,16 @@ import csv
 import io
 import math
 import resource
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.task import MultiLabelTask
+from cxr_lightning.throughput import Clock, Throughput, advice, clock_of, loading_of, waits
 
 __all__ = ["History", "read_history"]
 
@@ -32,6 +33,10 @@ class History(Callback):
         Called with the epoch's numbers and the epoch.
     say
         Called with a line of text.
+    set_tags
+        Called with a tag that says what to do where epochs wait for data.
+    clock
+        That of the steps; None: that of the device.
     """
 
     def __init__(
@@ -39,14 +44,19 @@ class History(Callback):
         run: RunFolder,
         log_metrics: Callable[[dict[str, float], int], None],
         say: Callable[[str], None],
+        set_tags: Callable[[dict[str, str]], None] = lambda tags: None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self.run = run
         self.log_metrics = log_metrics
         self.say = say
+        self.set_tags = set_tags
+        self.clock = clock
         self.rows: list[dict[str, float]] = []
-        self._started = self._stepped = self._waited = 0.0
-        self._images = self._steps = 0
-        self._validation = 0.0
+        self._throughput = Throughput(clock_of(torch.device("cpu")))
+        self._first_epoch = 0
+        self._advised: set[str] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Of a resumed run: what came after the checkpoint is trained, and written, again.
@@ -55,34 +65,28 @@ class History(Callback):
             # A killed process may not have delivered its last points; those that were are not
             # repeated.
             self._log(row)
+        self._first_epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = self._stepped = time.perf_counter()
-        self._waited = self._validation = 0.0
-        self._images = self._steps = 0
+        self._throughput = Throughput(self.clock or clock_of(pl_module.device))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._waited += time.perf_counter() - self._stepped
+        self._throughput.begin_step()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._images += len(batch["row"]) * trainer.world_size
-        self._steps += 1
-        self._stepped = time.perf_counter()
+        self._throughput.end_step(len(batch["row"]) * trainer.world_size)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validation -= time.perf_counter()
+        self._throughput.begin_validation()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validation += time.perf_counter()
+        self._throughput.end_validation()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: MultiLabelTask) -> None:  # type: ignore[override]
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        training = time.perf_counter() - self._started - self._validation
         epoch = trainer.current_epoch
         row = {
             "epoch": float(epoch),
@@ -92,16 +96,30 @@ class History(Callback):
                 if name in pl_module.measured
             },
             **_learning_rates(trainer),
-            "time/epoch_seconds": training + self._validation,
-            "throughput/images_per_second": self._images / training,
-            "throughput/data_wait_share": self._waited / training,
-            "throughput/step_milliseconds": 1e3 * (training - self._waited) / max(1, self._steps),
+            **self._throughput.measured(),
             **_peak_memory(pl_module.device),
         }
         self.rows.append(row)
         self.run.write(FILE, _as_csv(self.rows))
         self._log(row)
         self.say(_line(row, trainer.max_epochs or 0))
+        self._advise(trainer, row)
+
+    def _advise(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """Say once what to do about an epoch that waited for data, unless it was the first."""
+        data = getattr(trainer, "datamodule", None)
+        if not waits(row) or not isinstance(data, ChestXrayDataModule):
+            return
+        if row["epoch"] == self._first_epoch:
+            # It started the loader processes, and read what the system now keeps in memory.
+            return
+        what = advice(loading_of(data, trainer.strategy.root_device, trainer.num_devices))
+        if what not in self._advised:
+            self._advised.add(what)
+            share = row["throughput/data_wait_share"]
+            text = f"epoch {row['epoch'] + 1:.0f} spent {share:.0%} waiting for data: {what}"
+            self.say(text)
+            self.set_tags({"data_wait": text})
 
     def _log(self, row: dict[str, float]) -> None:
         metrics = {name: value for name, value in row.items() if name != "epoch"}
@@ -135,13 +153,12 @@ def _peak_memory(device: torch.device) -> dict[str, float]:
 
 def _line(row: dict[str, float], epochs: int) -> str:
     wait = row["throughput/data_wait_share"]
-    slow = wait > 0.2 and row["time/epoch_seconds"] > 5
-    hint = f", {wait:.0%} of it waiting for data: raise data.workers" if slow else ""
+    slow = f", {wait:.0%} of it waiting for data" if waits(row) else ""
     return (
         f"epoch {row['epoch'] + 1:>3.0f}/{epochs}  train loss {_number(row, 'train/loss')}  "
         f"val loss {_number(row, 'val/loss')}  val AUROC {_number(row, 'val/auroc_macro')}  "
         f"{row['throughput/images_per_second']:,.0f} images/s  "
-        f"{row['time/epoch_seconds']:.1f} s{hint}"
+        f"{row['time/epoch_seconds']:.1f} s{slow}"
     )
 
 

@@ -113,15 +113,15 @@ def run_fit(
         run = RunFolder(joined or Path("runs"))
         return _train(config, data, task, placement, run, None, reporter, callbacks, splits)
     with open_record(config, cohort, placement, resumed, splits, parent_run_id) as record:
-        reporter.say(f"run {record.run.name} in {record.run.path}")
-        record.tracker.log_dict(data.sampling(), "data/sampling.json")
-        record.tracker.log_dict(task.loss.weights(data.labels.names), "data/loss_weights.json")
+        run, tracker = record.run, record.tracker
+        reporter.say(f"run {run.name} in {run.path}")
+        tracker.log_dict(data.sampling(), "data/sampling.json")
+        tracker.log_dict(task.loss.weights(data.labels.names), "data/loss_weights.json")
         if "test" in splits and (config.augment.transforms or config.augment.horizontal_flip):
             _show_augmentation(config, data, record)
-        with other_ranks(record.run.path, placement.devices, splits):
-            return _train(
-                config, data, task, placement, record.run, record, reporter, callbacks, splits
-            )
+        watched = [History(run, tracker.log_metrics, reporter.say, tracker.set_tags), *callbacks]
+        with other_ranks(run.path, placement.devices, splits):
+            return _train(config, data, task, placement, run, record, reporter, watched, splits)
 
 
 def check_config(config: Config, placement: Placement) -> None:
@@ -242,8 +242,7 @@ def _train(
     callbacks: Sequence[Callback],
     splits: Sequence[str],
 ) -> dict[str, float | None]:
-    history = [History(run, record.tracker.log_metrics, reporter.say)] if record is not None else []
-    trainer = build_trainer(config, placement, run, [*history, *callbacks])
+    trainer = build_trainer(config, placement, run, callbacks)
     run = _agree(trainer, run, data.cohort.fingerprint)
     resumed = run.last_checkpoint
     if resumed is not None:

@@ -14,6 +14,7 @@ import torch
 from mlflow import MlflowClient
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from cxr_lightning import throughput
 from cxr_lightning.bundle import load_bundle
 from cxr_lightning.config.compose import compose, config_from_file
 from cxr_lightning.history import read_history
@@ -201,7 +202,11 @@ def test_another_seed_is_another_run(
     assert other["test/auroc_macro"] != metrics["test/auroc_macro"]
 
 
-def test_everything_else_that_a_run_can_use(overrides: Overrides) -> None:
+def test_everything_else_that_a_run_can_use(
+    overrides: Overrides, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "WAIT_SHARE", 0)
+    monkeypatch.setattr(throughput, "LONG_ENOUGH", 0)
     config = compose(
         overrides(
             "options",
@@ -225,6 +230,10 @@ def test_everything_else_that_a_run_can_use(overrides: Overrides) -> None:
     )
     metrics = run_fit(config)
     assert metrics["test/auroc_macro"] is not None
+    run = MlflowClient(store).get_run(RunFolder(tmp_path / "options").state().mlflow_run_id)
+    waited = run.data.tags["data_wait"]
+    assert waited.startswith("epoch 2 spent ")
+    assert "% waiting for data: augment=strong leaves GaussNoise, and what" in waited
 
 
 def test_each_epoch_is_profiled(finished: tuple[Path, dict[str, float | None]]) -> None:
