@@ -171,35 +171,36 @@ def test_no_path_of_the_machine_is_in_the_bundle(
     assert str(phantom_root).encode() not in head
 
 
-def test_the_written_configuration_repeats_the_run(
+def test_the_written_configuration_repeats_the_run_with_any_loader_processes(
     finished: tuple[Path, dict[str, float | None]], tmp_path: Path
 ) -> None:
     folder, metrics = finished
     config = config_from_file(folder / "config.yaml")
-    again = config.model_copy(update={"run": config.run.model_copy(update={"dir": tmp_path / "b"})})
-    assert run_fit(again) == metrics
-
-
-def test_loader_processes_change_nothing(
-    finished: tuple[Path, dict[str, float | None]], overrides: Overrides
-) -> None:
-    folder, metrics = finished
-    config = compose(overrides("workers", "data.workers=2"))
-    assert run_fit(config) == metrics
+    assert config.data.workers == 0
+    changes = {
+        "run": config.run.model_copy(update={"dir": tmp_path / "again"}),
+        "data": config.data.model_copy(update={"workers": 2}),
+    }
+    assert run_fit(config.model_copy(update=changes)) == metrics
     one, two = (
         torch.load(path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for path in (folder, config.run.dir)
+        for path in (folder, tmp_path / "again")
     )
     for name, tensor in one.items():
         assert torch.equal(tensor, two[name]), name
 
 
 def test_another_seed_is_another_run(
-    finished: tuple[Path, dict[str, float | None]], overrides: Overrides
+    finished: tuple[Path, dict[str, float | None]], overrides: Overrides, tmp_path: Path
 ) -> None:
-    _, metrics = finished
-    other = run_fit(compose(overrides("seed", "seed=1", "trainer.max_epochs=1")))
-    assert other["test/auroc_macro"] != metrics["test/auroc_macro"]
+    folder, _ = finished
+    wanted = pd.read_parquet(folder / "predictions_val.parquet")
+    for seed, same in ((0, True), (1, False)):
+        config = compose(overrides(f"seed {seed}", f"seed={seed}"))
+        run_fit(config, splits=("val",))
+        found = pd.read_parquet(tmp_path / f"seed {seed}" / "predictions_val.parquet")
+        assert found["sample_id"].equals(wanted["sample_id"])
+        assert found["logit/Effusion"].equals(wanted["logit/Effusion"]) is same
 
 
 def test_everything_else_that_a_run_can_use(
