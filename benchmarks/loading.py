@@ -28,6 +28,8 @@ def measure(work: Path, repeats: int) -> Section:
     root, workers = nih_folder(work), available_cpus()
     caches = work / "caches"
 
+    image = compose([]).data.image
+    normalise = Normalise((image.mean,), (image.std,))
     monai = partial(peers.monai, root, workers)
     makers: dict[str, Callable[[], Iterable[Any]]] = {
         "torchxrayvision": lambda: peers.torchxrayvision(root, workers, "skimage"),
@@ -54,7 +56,7 @@ def measure(work: Path, repeats: int) -> Section:
             start = time.perf_counter()
             note(later, name, drain(loader), start)
             del loader
-        for name, finished in ((OURS, normalised), (BYTES, iter)):
+        for name, finished in ((OURS, partial(normalised, normalise)), (BYTES, iter)):
             shutil.rmtree(caches, ignore_errors=True)
             start = time.perf_counter()
             data = module(root, caches)
@@ -126,8 +128,6 @@ def drain(loader: Iterable[Any]) -> int:
     return images
 
 
-def normalised(loader: Iterable[Any]) -> Iterator[torch.Tensor]:
+def normalised(normalise: Normalise, loader: Iterable[Any]) -> Iterator[torch.Tensor]:
     """Batches as the network's first layer takes them."""
-    image = compose([]).data.image
-    normalise = Normalise((image.mean,), (image.std,))
     return (normalise(batch["image"]) for batch in loader)
