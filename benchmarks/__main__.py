@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.measure import Section
+from benchmarks.origin import ROOT, origin
 from benchmarks.page import write_page
+from benchmarks.section import WORK
 
-SECTIONS = ("loading", "training", "waiting", "scale", "evaluation", "inference", "pruning")
-ROOT = Path(__file__).parents[1]
-WORK = ROOT / "build" / "bench"  # pictures, caches and the sections measured so far
+SECTIONS = (
+    *("loading", "decoding", "building", "scale", "training", "waiting", "gpu"),
+    *("evaluation", "inference", "pruning"),
+)
+MOST = {"waiting": 3, "pruning": 3}  # repeats of what takes long; that is enough to see the spread
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--repeats", type=int, default=5)
@@ -25,19 +27,32 @@ def main() -> None:
     names: list[str] = options.sections or [*SECTIONS]
     if unknown := sorted(set(names) - set(SECTIONS)):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    if len(names) > 1:
-        for name in names:  # a process for each: none inherits threads, memory or caches
-            arguments = [name, "--repeats", str(options.repeats)]
-            subprocess.run([sys.executable, "-m", "benchmarks", *arguments], check=True, cwd=ROOT)
-        return
-    (name,) = names
-    print(f"{name} ...", flush=True)
-    measured = importlib.import_module(f"benchmarks.{name}").measure(WORK, options.repeats)
-    measured.save(WORK / f"{name}.json")
-    saved = [WORK / f"{name}.json" for name in SECTIONS]
-    write_page([Section.load(file) for file in saved if file.is_file()], RESULTS)
+    for name in names:  # what fails or is interrupted leaves no older numbers behind
+        (WORK / f"{name}.json").unlink(missing_ok=True)
+    failed = False
+    for name in names:
+        failed |= not measured(name, min(options.repeats, MOST.get(name, options.repeats)))
+        saved = [WORK / f"{name}.json" for name in SECTIONS]
+        write_page([Section.load(file) for file in saved if file.is_file()], RESULTS)
     print(f"written to {RESULTS.relative_to(ROOT)}")
+    return int(failed)
+
+
+def measured(name: str, repeats: int) -> bool:
+    """Measure in a process of its own: none inherits threads, memory or caches.
+
+    Where it fails, its last line is saved in place of numbers.
+    """
+    print(f"{name} ...", flush=True)
+    command = [sys.executable, "-m", "benchmarks.section", name, str(repeats)]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
+        empty = Section(name.capitalize(), "", [], [], failed=last, origin=origin())
+        empty.save(WORK / f"{name}.json")
+    return not done.returncode
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,8 +7,10 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,19 @@ class Goal:
 
 @dataclass(frozen=True)
 class Section:
-    """One run of related measurements."""
+    """One run of related measurements.
+
+    `unmeasured` says what this machine could not measure, `failed` what ended the section early,
+    and `origin` what was measured: commit, day, machine, versions.
+    """
 
     title: str
     method: str
     rows: list[Row]
     goals: list[Goal]
+    unmeasured: list[str] = field(default_factory=list)
+    failed: str = ""
+    origin: list[str] = field(default_factory=list)
 
     def save(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -58,12 +67,9 @@ class Section:
     @staticmethod
     def load(file: Path) -> Section:
         held = json.loads(file.read_text(encoding="utf-8"))
-        return Section(
-            held["title"],
-            held["method"],
-            [Row(**row) for row in held["rows"]],
-            [Goal(**goal) for goal in held["goals"]],
-        )
+        rows = [Row(**row) for row in held.pop("rows")]
+        goals = [Goal(**goal) for goal in held.pop("goals")]
+        return Section(rows=rows, goals=goals, **held)
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -86,3 +92,19 @@ def turns(calls: Mapping[str, Callable[[], float]], unit: str, repeats: int) -> 
             values[name].append(call())
             print(f"  {name}: {values[name][-1]:,.4g} {unit}", flush=True)
     return {name: Row(name, unit, found) for name, found in values.items()}
+
+
+def elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a module's function in a new process, whose memory holds nothing else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+def private_memory(process: int | str = "self") -> float:
+    """MiB of a process that are its own, which mapped files are not; 0 where it is gone."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    anonymous = [line for line in status.splitlines() if line.startswith("RssAnon")]
+    return sum(int(line.split()[1]) for line in anonymous) / 2**10

@@ -2,77 +2,46 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Goal, Row, Section
-from cxr_lightning.data.decode_pool import available_cpus
 
-PACKAGES = (
-    *("torch", "torchvision", "lightning", "torchmetrics", "torchxrayvision", "monai"),
-    *("albumentations", "opencv-python-headless", "kornia-rs", "pillow", "numpy", "scikit-learn"),
-    "openvino",
-)
+HEAD = """# Speed, measured beside others
+
+Written by `make bench`; `make bench ARGS=loading` measures one section anew. The rows of a table
+were measured in turn, so their ratios belong to one run. Absolute numbers are those of the machine
+that is named below each section, with the commit, the day and the versions.
+"""
 
 
 def write_page(sections: Sequence[Section], file: Path) -> None:
-    """Write all sections; goals that were missed come first."""
-    lines = [
-        "# Speed, measured beside others",
-        "",
-        "Written by `make bench`; `make bench ARGS=loading` measures one section anew. The rows",
-        "of a table were measured in turn, so their ratios belong to one run. Absolute numbers",
-        "are those of this machine:",
-        "",
-        f"- {machine()}",
-        f"- Python {platform.python_version()}; {', '.join(versions())}",
-        "",
-        "## Below its goal",
-        "",
+    """Write all sections; what was missed, failed or not measured comes first."""
+    below = [
+        f"- {section.title} failed: {section.failed}" for section in sections if section.failed
     ]
-    missed = [goal for section in sections for goal in section.goals if not goal.met]
-    lines += [
-        f"- {goal.what}: {number(goal.measured)} {goal.unit}, wanted {sign(goal)} "
-        f"{number(goal.wanted)}. {goal.why}"
-        for goal in missed
-    ] or ["Nothing."]
+    below += [missed(goal) for section in sections for goal in section.goals if not goal.met]
+    lines = [HEAD, "## Below its goal", "", *(below or ["Nothing."])]
+    if unmeasured := [f"- {text}" for section in sections for text in section.unmeasured]:
+        lines += ["", "## Not measured", "", *unmeasured]
     for section in sections:
-        lines += ["", f"## {section.title}", "", section.method, ""]
-        lines += table(
-            ("what", "median", "lowest", "highest", "runs", ""),
-            [cells(row) for row in section.rows],
-        )
+        lines += ["", f"## {section.title}", "", section.method or f"Failed: {section.failed}"]
+        if section.rows:
+            head = ("what", "median", "lowest", "highest", "runs", "")
+            lines += ["", *table(head, map(cells, section.rows))]
         if section.goals:
             lines += ["", *table(("goal", "wanted", "measured", ""), map(verdict, section.goals))]
+        lines += ["", f"{'. '.join(section.origin)}."]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def machine() -> str:
-    """Cores, processor and memory; no name of the machine."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        named = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = named[0].partition(":")[2].strip() if named else model
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{available_cpus()} cores of {model}, {memory:.0f} GiB of memory"
+def missed(goal: Goal) -> str:
+    measured, wanted = f"{number(goal.measured)} {goal.unit}".rstrip(), number(goal.wanted)
+    return f"- {goal.what}: {measured}, wanted {sign(goal)} {wanted}. {goal.why}".rstrip()
 
 
-def versions() -> list[str]:
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} not installed")
-    return found
-
-
-def table(head: Sequence[str], rows: object) -> list[str]:
-    body = [f"| {' | '.join(row)} |" for row in rows]  # type: ignore[attr-defined]
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    body = [f"| {' | '.join(row)} |" for row in rows]
     return [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 2) + "|---|", *body]
 
 

@@ -55,9 +55,15 @@ def torchxrayvision(root: Path, workers: int, engine: str) -> DataLoader[Any]:
     return loader(dataset, workers)
 
 
-def monai(root: Path, workers: int, cache: Path | None) -> DataLoader[Any]:
-    """MONAI's MedNIST tutorial with a resize; CacheDataset, or PersistentDataset in `cache`."""
-    from monai.data import CacheDataset, PersistentDataset
+def monai(
+    root: Path, workers: int, *, cache: Path | None = None, threaded: bool = False
+) -> DataLoader[Any]:
+    """MONAI's MedNIST tutorial with a resize; CacheDataset, or PersistentDataset in `cache`.
+
+    `threaded`: by the loader of https://github.com/Project-MONAI/tutorials,
+    acceleration/fast_model_training_guide.md: what is cached need not pass between processes.
+    """
+    from monai.data import CacheDataset, PersistentDataset, ThreadDataLoader
     from monai.transforms import (
         Compose,
         EnsureChannelFirst,
@@ -84,6 +90,8 @@ def monai(root: Path, workers: int, cache: Path | None) -> DataLoader[Any]:
     if cache is not None:
         return loader(PersistentDataset(paths, transform, cache_dir=cache), workers)
     held = CacheDataset(paths, transform, num_workers=workers, progress=False)
+    if threaded:
+        return ThreadDataLoader(held, batch_size=32, shuffle=True, num_workers=0)
     return loader(held, workers)
 
 

@@ -1,4 +1,4 @@
-"""A synthetic ChestX-ray14: 600 pictures of 1024 x 1024 pixels and about 400 KB, with a table."""
+"""Synthetic data sets in the layout of ChestX-ray14: a few large pictures, or all of it, tiny."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pandas as pd
 from cxr_lightning.data.nih import LABELS
 
 SIDE = 1024
+IMAGES, PATIENTS = 112_120, 30_805  # of ChestX-ray14
 
 
 def nih_folder(work: Path, images: int = 600) -> Path:
-    """Return NIH's layout with drawn pictures, made on the first call."""
+    """Return 1024 x 1024 pictures of about 400 KB with a table, made on the first call."""
     root = work / f"nih-{images}"
     table = root / "Data_Entry_2017.csv"
     if not table.is_file():
@@ -27,17 +28,35 @@ def nih_folder(work: Path, images: int = 600) -> Path:
     return root
 
 
-def radiograph(generator: np.random.Generator) -> np.ndarray:
+def whole_folder(work: Path) -> Path:
+    """Return all of ChestX-ray14 with official lists and pictures of 32 x 32 pixels of noise."""
+    root = work / f"nih-{IMAGES}"
+    table = root / "Data_Entry_2017.csv"
+    if not table.is_file():
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        generator = np.random.default_rng(0)
+        rows = nih_table(IMAGES, PATIENTS, generator)
+        for name in rows["Image Index"]:
+            noise = generator.integers(0, 256, (32, 32), np.uint8)
+            (root / "images" / name).write_bytes(cv2.imencode(".png", noise)[1].tobytes())
+        test = rows["Patient ID"] % 4 == 0
+        for name, part in (("train_val_list.txt", rows[~test]), ("test_list.txt", rows[test])):
+            (root / name).write_text("\n".join(part["Image Index"]) + "\n")
+        rows.to_csv(table, index=False)
+    return root
+
+
+def radiograph(generator: np.random.Generator, side: int = SIDE) -> np.ndarray:
     """Draw lungs, ribs and film grain: as compressible as a chest radiograph."""
     smooth = cv2.resize(
         generator.normal(size=(8, 8)).astype(np.float32),
-        (SIDE, SIDE),
+        (side, side),
         interpolation=cv2.INTER_CUBIC,
     )
-    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j].astype(np.float32)
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j].astype(np.float32)
     lungs = np.exp(-((((np.abs(x) - 0.42) / 0.3) ** 2 + ((y - 0.05) / 0.65) ** 2) ** 2))
     ribs = np.sin(14 * np.pi * (y + 0.25 * x**2))
-    grain = generator.normal(size=(SIDE, SIDE)).astype(np.float32)
+    grain = generator.normal(size=(side, side)).astype(np.float32)
     grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.8), np.float32)
     grey = 150 - 70 * lungs + 18 * smooth + 12 * ribs + 5.5 * grain
     return grey.clip(0, 255).astype(np.uint8)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 
+from benchmarks.fitting import build_task, epochs
 from benchmarks.loading import module
 from benchmarks.measure import Goal, Section, turns
 from benchmarks.pictures import nih_folder
 from cxr_lightning.config.compose import compose
 from cxr_lightning.config.groups import choices, shipped_conf
-from cxr_lightning.hardware import place
-from cxr_lightning.history import History
-from cxr_lightning.losses.base import build_loss
-from cxr_lightning.models.network import build_network
-from cxr_lightning.runs import RunFolder
-from cxr_lightning.task import MultiLabelTask
-from cxr_lightning.trainer import build_trainer, quiet_lightning
+from cxr_lightning.trainer import quiet_lightning
 
 MODELS = sorted(set(choices("model", [shipped_conf()])) - {"timm"})
 
@@ -46,18 +40,5 @@ def percent(name: str, root: Path, caches: Path) -> float:
     options = ["trainer.limit_train_batches=4", "trainer.limit_val_batches=0"]
     config = compose([f"model={name}", "data.image.size=224", "trainer.max_epochs=2", *options])
     data = module(root, caches)
-    network = build_network(config.model, config.data.image, data.labels.names)
-    task = MultiLabelTask(
-        network,
-        build_loss(config.loss, data.label_counts()),
-        data.labels,
-        model=config.model,
-        optim=config.optim,
-        trainer=config.trainer,
-        seed=0,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder))
-        history = History(run, lambda values, step: None, lambda line: None)
-        build_trainer(config, place(config.trainer), run, [history]).fit(task, datamodule=data)
-    return 100 * history.rows[-1]["throughput/data_wait_share"]
+    task = build_task(config, data.labels, data.label_counts())
+    return 100 * epochs(config, task, datamodule=data)[-1]["throughput/data_wait_share"]

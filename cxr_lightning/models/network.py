@@ -44,8 +44,11 @@ class Normalise(nn.Module):
             raise ValueError(f"one mean and one positive std per channel: {mean}, {std}")
 
     def forward(self, image: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        x = image.to(torch.promote_types(dtype, torch.float32))
-        channels = [x * (1 / (255 * s)) - m / s for m, s in zip(self.mean, self.std, strict=True)]
+        full = torch.promote_types(dtype, torch.float32)
+        channels = [  # in place, on a copy: each further array of this size costs as much again
+            image.to(full, copy=True).mul_(1 / (255 * s)).sub_(m / s)
+            for m, s in zip(self.mean, self.std, strict=True)
+        ]
         return (channels[0] if len(channels) == 1 else torch.cat(channels, dim=1)).to(dtype)
 
     def extra_repr(self) -> str:
