@@ -104,12 +104,13 @@ def read_studies(config: Config) -> Reading:
     )
     # The 2017 table holds ages up to 414: unknown, not clipped. What is no age is unknown as well.
     ages, notes = plausible_ages(parse_ages(raw["Patient Age"]).values, oldest=100)
+    images = raw["Image Index"].tolist()  # once: strings keep their hashes
     studies = pd.DataFrame(
         {
             "sample_id": raw["Image Index"],
-            "image_path": _image_paths(root, raw["Image Index"]),
+            "image_path": _image_paths(root, images),
             "patient_id": raw["Patient ID"].astype(str),
-            "study_id": [name.rpartition(".")[0] or name for name in raw["Image Index"].tolist()],
+            "study_id": raw["Image Index"].str.replace(r"^(.+)\.[^.]*$", r"\1", regex=True),
             "view": _views(raw),
             "split": "",
             "age_years": ages,
@@ -125,7 +126,7 @@ def read_studies(config: Config) -> Reading:
     )
     crossing = ""
     if config.split == "official":
-        studies["split"] = _official_split(studies["sample_id"], root)
+        studies["split"] = _official_split(images, root)
         crossing = _crossing(studies)
     return Reading(studies, labels, notes=notes, crossing=crossing)
 
@@ -138,7 +139,7 @@ def _find_table(root: Path) -> Path:
     raise DataError(f"{root}: no table of findings; looked for {', '.join(_TABLES)} (also .gz)")
 
 
-def _image_paths(root: Path, names: pd.Series) -> list[str]:
+def _image_paths(root: Path, names: list[str]) -> list[str]:
     """Find the images: flat in `root`, in `images`, or in `images_001/images` and so on.
 
     One that is nowhere gets a path in `images`, where it is reported as missing with all others.
@@ -146,19 +147,17 @@ def _image_paths(root: Path, names: pd.Series) -> list[str]:
     folders = [root, root / "images"]
     for nested in sorted(root.glob("images*")):
         folders += [nested, nested / "images"]
-    paths: dict[str, str] = {}
-    for folder in folders:
+    above: dict[str, str] = {}
+    for folder in dict.fromkeys(folders):
         if not folder.is_dir():
             continue
         try:
-            entries = list(os.scandir(folder))
+            found = os.listdir(folder)
         except OSError as error:
             raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
-        for entry in entries:
-            if entry.name.lower().endswith((".png", ".jpg", ".jpeg")):
-                paths.setdefault(entry.name, entry.path)
+        above = dict.fromkeys(found, os.path.join(folder, "")) | above
     absent = os.path.join(root, "images", "")
-    return [paths.get(name) or absent + name for name in names.tolist()]
+    return [above.get(name, absent) + name for name in names]
 
 
 def _views(raw: pd.DataFrame) -> pd.Series:
@@ -194,22 +193,20 @@ def _findings(text: pd.Series, file: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _official_split(samples: pd.Series, root: Path) -> np.ndarray:
+def _official_split(images: list[str], root: Path) -> list[str]:
     lists = {split: _read_list(root, name) for split, name in _LISTS.items()}
-    names = samples.tolist()
     of = {image: split for split, listed in lists.items() for image in listed}
-    split = np.array([of.get(name, "") for name in names], dtype=object)
+    split = [of.get(image, "") for image in images]
     problems = []
     if both := sorted(lists["train_val"] & lists["test"]):
         problems.append(f"{len(both)} image(s) on both lists:\n{bullet_list(both)}")
     for name, listed in lists.items():
-        if absent := sorted(listed.difference(names)):
+        if absent := sorted(listed.difference(images)):
             problems.append(
                 f"{_LISTS[name]} names {len(absent)} image(s) that the table lacks:\n"
                 f"{bullet_list(absent)}"
             )
-    unlisted = samples[split == ""]
-    if len(unlisted):
+    if unlisted := [image for image, one in zip(images, split, strict=True) if not one]:
         problems.append(
             f"{len(unlisted)} image(s) of the table are on neither list:\n{bullet_list(unlisted)}"
         )
@@ -220,15 +217,14 @@ def _official_split(samples: pd.Series, root: Path) -> np.ndarray:
 
 
 def _crossing(studies: pd.DataFrame) -> str:
-    on = {split: set(part["patient_id"]) for split, part in studies.groupby("split")}
-    both = on.get("train_val", set()) & on.get("test", set())
-    return f"{len(both):,} patient(s) are on both {' and '.join(_LISTS.values())}." if both else ""
+    both = studies[["patient_id", "split"]].drop_duplicates()["patient_id"].duplicated().sum()
+    return f"{both:,} patient(s) are on both {' and '.join(_LISTS.values())}." if both else ""
 
 
 def _read_list(root: Path, name: str) -> set[str]:
     for file in (root / name, root / f"{name}.gz"):
         if file.is_file():
-            return {line.strip() for line in _text(file).splitlines() if line.strip()}
+            return set(map(str.strip, _text(file).splitlines())) - {""}
     raise DataError(
         f"{root / name}: missing; data.split=official needs {' and '.join(_LISTS.values())}. "
         "Use data.split=patient for a split of your own."
