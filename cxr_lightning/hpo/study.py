@@ -106,7 +106,7 @@ class SweepStudy:
                     return None
                 self.study.enqueue_trial(point)
             self.study.sampler = build_sampler(self.space.sampler, len(every))
-            trial = self.study.ask()
+            trial = self.study.ask()  # its values are drawn later, outside the lock
             # In this order: a trial without an owner is one whose process was lost right here.
             number = self._storage_id(trial.number)
             self.storage.rdb.record_heartbeat(number)
