@@ -81,15 +81,15 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--storage",
         metavar="URL",
         default="sqlite:///optuna.db",
-        help="sqlite:///FILE, or postgresql://... (mysql://...) for several machines; default "
-        "%(default)s",
+        help="sqlite:///FILE, or postgresql://... for several machines (mysql://... is taken, not "
+        "tested); default %(default)s",
     )
     flags.add_argument(
         "--workers",
         type=_count,
         metavar="N",
         default=1,
-        help="trials at a time: one GPU each where there are GPUs, CPU threads divided otherwise",
+        help="trials at a time: a GPU each, shared where there are fewer; CPU threads divided",
     )
     flags.add_argument(
         "--refit-best",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -26,14 +23,15 @@ from cxr_lightning.hpo.places import drop_checkpoints, trial_place
 from cxr_lightning.hpo.progress import Progress
 from cxr_lightning.hpo.slots import Slot
 from cxr_lightning.hpo.space import EPOCH_METRICS, LATENCY, suggest_overrides
+from cxr_lightning.hpo.stopping import Stopping
 from cxr_lightning.hpo.study import SweepStudy, patiently
 from cxr_lightning.hpo.trials import RETRIES
 
 __all__ = ["FAILURES_IN_A_ROW", "Conductor", "Ending"]
 
 FAILURES_IN_A_ROW = 10
-_STOP_SECONDS = 20.0
 _CLAIM_AGAIN_SECONDS = 3.0
+_SERVER_LOST = "the process that trials are started from was lost"
 
 
 @dataclass(frozen=True)
@@ -95,20 +93,19 @@ class Conductor:
         self._free = list(slots)
         self._running: dict[int, _Running] = {}
         self._streak: list[str] = []
-        self._signals = 0
-        self._stopped_at = math.inf
+        self._end = Stopping(client)
 
     def run(self) -> Ending:
         """Run trials until the total is reached, anywhere; see :class:`Ending` for what else."""
         claim_at = 0.0
-        with self._signals_answered():
+        with self._end.answered():
             for lost in self.study.recover():
                 self.parent.trial_was_lost(lost)
                 drop_checkpoints(Path(lost.user_attrs.get("folder", "nowhere")))
             while True:
                 now = time.monotonic()
                 if self._stopping:
-                    self._stop(now)
+                    self._stop()
                     if not self._running:
                         break
                 elif self._free and now >= claim_at and not self._begin():
@@ -118,7 +115,7 @@ class Conductor:
                 self._listen()
                 self.progress.show(self._elsewhere())
         cause = self._cause() if len(self._streak) >= FAILURES_IN_A_ROW else ""
-        return Ending(interrupted=self._signals > 0, cause=cause)
+        return Ending(interrupted=self._end.signals > 0, cause=cause)
 
     # -- beginning -----------------------------------------------------------------------------
 
@@ -144,7 +141,7 @@ class Conductor:
             )
         except ServerLost:
             self._free.append(slot)
-            self.study.give_back(trial, "the server was lost", limit=RETRIES)
+            self._lost(trial)
             self._replace_server()
             return True
         self._running[job.number] = _Running(trial, job, slot, folder, log)
@@ -235,16 +232,24 @@ class Conductor:
         for one in list(self._running.values()):
             self._free.append(one.slot)
             drop_checkpoints(one.folder)
-            words = "the process that trials are started from was lost; queued again"
-            self.study.give_back(one.trial, words, limit=RETRIES)
+            words = self._lost(one.trial)
             self.parent.trial_ended(one.run_id, "failed", words, time.monotonic() - one.started)
-            self.progress.finished(one.trial, "stopped", words)
         self._running.clear()
         self._replace_server()
 
+    def _lost(self, trial: optuna.Trial) -> str:
+        """Queue a trial again that ended with the server, unless it did so too often."""
+        if self.study.give_back(trial, _SERVER_LOST, limit=RETRIES):
+            state, words = "stopped", f"{_SERVER_LOST}; queued again"
+        else:
+            state, words = "failed", f"{_SERVER_LOST}, {RETRIES + 1} times with this trial"
+            self._streak.append(words)
+        self.progress.finished(trial, state, words)
+        return words
+
     def _replace_server(self) -> None:
         if not self._stopping:
-            self.progress.say("the process that trials are started from was lost; starting it anew")
+            self.progress.say(f"{_SERVER_LOST}; starting it anew")
             self.client.restart()
 
     def _cause(self) -> str:
@@ -257,42 +262,17 @@ class Conductor:
 
     @property
     def _stopping(self) -> bool:
-        return self._signals > 0 or len(self._streak) >= FAILURES_IN_A_ROW
+        return self._end.signals > 0 or len(self._streak) >= FAILURES_IN_A_ROW
 
-    def _stop(self, now: float) -> None:
-        """Ask the running trials to end; after a while, or a second Ctrl-C, end them."""
-        if self._stopped_at == math.inf:
-            self._stopped_at = now
-            self._send_all(signal.SIGINT)
-            if self._signals:
-                self.progress.say(
-                    f"stopping {len(self._running)} running trial(s); their values are queued "
-                    "again. Ctrl-C once more: at once"
-                )
-        elif now > self._stopped_at + _STOP_SECONDS or self._signals > 1:
-            self._send_all(signal.SIGKILL)
-
-    def _send_all(self, number: signal.Signals) -> None:
-        for one in self._running.values():
-            try:
-                self.client.signal(one.job, number)
-            except ServerLost:
-                return  # heard of in the next round
+    def _stop(self) -> None:
+        if self._end.stop([one.job for one in self._running.values()]) and self._end.signals:
+            self.progress.say(
+                f"stopping {len(self._running)} running trial(s); their values are queued "
+                "again. Ctrl-C once more: at once"
+            )
 
     def _elsewhere(self) -> int:
         """Return how many trials other processes run, where this one has nothing left to do."""
         if self._running or self._stopping:
             return 0
         return len(self.study.unfinished())
-
-    @contextmanager
-    def _signals_answered(self) -> Iterator[None]:
-        def answer(number: int, frame: FrameType | None) -> None:
-            self._signals += 1
-
-        before = {one: signal.signal(one, answer) for one in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)

@@ -23,6 +23,7 @@ from cxr_lightning.hpo.parent import ParentRun
 from cxr_lightning.hpo.places import refit_place
 from cxr_lightning.hpo.ranking import best_trials
 from cxr_lightning.hpo.slots import Slot
+from cxr_lightning.hpo.stopping import Stopping
 from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.summary import full_config
 from cxr_lightning.runs import RunFolder, configuration_hash
@@ -73,7 +74,9 @@ def refit_best(
     Raises
     ------
     UserError
-        A refit failed.
+        A refit failed; those beside it have been finished.
+    KeyboardInterrupt
+        After those that were running have ended.
     """
     best = best_trials(study.finished(), study.space)[:count]
     if not best:
@@ -123,26 +126,42 @@ def _train(
     console: Console,
 ) -> None:
     waiting, free = list(refits), list(slots)
-    running: dict[int, tuple[_Refit, Slot, Job, Path]] = {}
-    while waiting or running:
-        while waiting and free:
-            one, slot = waiting.pop(0), free.pop(0)
-            log = folder / "logs" / f"{one.folder.name}.log"
-            job = client.run(slot.job("fit", one.config, parent.run_id, log))
-            running[job.number] = one, slot, job, log
-            console.print(Text(f"refit of {one.name} begins"))
-        for job, message in client.events(1.0):
-            if message or job.number not in running:
-                continue
-            one, slot, job, log = running.pop(job.number)
-            free.append(slot)
-            if "done" not in (job.result or {}):
-                words = last_words(job.result or {}, job.code, log)
-                raise UserError(f"the refit of {one.name} failed: {words}")
-            metrics = (job.result or {})["done"]["metrics"]
-            value = metrics.get(_METRICS[0])
-            shown = "undefined" if value is None else f"{value:.4f}"
-            console.print(Text(f"refit of {one.name}: {_METRICS[0]} {shown}"))
+    running: dict[int, tuple[Job, _Refit, Slot, Path]] = {}
+    failed: list[str] = []
+    end = Stopping(client)
+    with end.answered():
+        while running or (waiting and not failed and not end.signals):
+            while waiting and free and not failed and not end.signals:
+                one, slot = waiting.pop(0), free.pop(0)
+                log = folder / "logs" / f"{one.folder.name}.log"
+                job = client.run(slot.job("fit", one.config, parent.run_id, log))
+                running[job.number] = job, one, slot, log
+                console.print(Text(f"refit of {one.name} begins"))
+            if end.signals and end.stop([job for job, *_ in running.values()]):
+                console.print(Text(f"stopping {len(running)} refit(s). Ctrl-C once more: at once"))
+            for job, message in client.events(1.0):
+                if message or job.number not in running:
+                    continue
+                _, one, slot, log = running.pop(job.number)
+                free.append(slot)
+                words = _ended(one, job, log, console)
+                if words and not end.signals:
+                    failed.append(words)
+    if end.signals:
+        raise KeyboardInterrupt
+    if failed:
+        raise UserError("\n".join(failed))
+
+
+def _ended(one: _Refit, job: Job, log: Path, console: Console) -> str:
+    """Say what came of a refit; returns why it failed, and nothing where it did not."""
+    if "done" not in (job.result or {}):
+        return f"the refit of {one.name} failed: {last_words(job.result or {}, job.code, log)}"
+    metrics = (job.result or {})["done"]["metrics"]
+    value = metrics.get(_METRICS[0])
+    shown = "undefined" if value is None else f"{value:.4f}"
+    console.print(Text(f"refit of {one.name}: {_METRICS[0]} {shown}"))
+    return ""
 
 
 def _told(table: pd.DataFrame, seeds: int, data: str, console: Console, folder: Path) -> list[str]:

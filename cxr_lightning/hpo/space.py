@@ -132,7 +132,7 @@ class PrunerConfig(Section):
         5, ge=0, description="Trials that must be complete before median prunes."
     )
     warmup_epochs: int = Field(
-        1, ge=0, description="Epochs of each trial that median and patient leave alone."
+        1, ge=0, description="Epochs of each trial that median and successive_halving leave alone."
     )
     reduction_factor: int = Field(
         3, ge=2, description="hyperband and successive_halving keep one trial in so many."

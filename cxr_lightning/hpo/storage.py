@@ -1,4 +1,6 @@
-"""Where a study is kept: an SQLite file, or a PostgreSQL or MySQL database for several machines.
+"""Where a study is kept: an SQLite file, or a database for several machines.
+
+PostgreSQL is what the tests run on; MySQL has what it needs here, and no test.
 
 Opening makes what Optuna leaves out certain: SQLite's tables are made by one process at a time and
 its file takes several writers, and :meth:`Storage.locked` lets one process of all machines count
@@ -35,7 +37,7 @@ _WAIT_SECONDS = 120.0
 _KINDS = ("sqlite", "postgresql", "mysql")
 _ALLOWED = """Allowed are:
   - sqlite:///optuna.db: a file in the current folder; with four slashes an absolute path
-  - postgresql://USER:PASSWORD@HOST:PORT/DATABASE: for several machines (mysql likewise)"""
+  - postgresql://USER:PASSWORD@HOST:PORT/DATABASE: for several machines (mysql: not tested)"""
 
 # For the whole process: `warnings.catch_warnings` in one thread undoes that of another, and runs
 # are sent to MLflow, which uses it too, from threads. What is experimental is chosen on purpose,

@@ -106,7 +106,7 @@ class SweepStudy:
                     return None
                 self.study.enqueue_trial(point)
             self.study.sampler = build_sampler(self.space.sampler, len(every))
-            trial = self.study.ask()
+            trial = self.study.ask()  # its values are drawn later, outside the lock
             # In this order: a trial without an owner is one whose process was lost right here.
             number = self._storage_id(trial.number)
             self.storage.rdb.record_heartbeat(number)
@@ -220,18 +220,26 @@ class SweepStudy:
         self.note(trial, {LAST_WORDS: words[-4000:]})
         self._tell(trial, state=TrialState.FAIL)
 
-    def give_back(self, trial: optuna.Trial, reason: str, *, limit: int | None = None) -> None:
-        """End a trial that could not finish, and put its values back into the queue."""
+    def give_back(self, trial: optuna.Trial, reason: str, *, limit: int | None = None) -> bool:
+        """End a trial that could not finish, and put its values back into the queue.
+
+        Returns
+        -------
+        bool
+            Whether that was done, here or elsewhere: not more often than `limit` says.
+        """
         self.note(trial, {LAST_WORDS: reason})
         self.heartbeat.remove(self._storage_id(trial.number))
 
-        def locked() -> None:
+        def locked() -> bool:
             with self.storage.locked(self.name):
-                if self._end(trial.number, TrialState.FAIL):
-                    requeue(self.study, self._frozen(trial.number), limit=limit)
+                if not self._end(trial.number, TrialState.FAIL):
+                    return True  # by whoever took it for lost
+                return requeue(self.study, self._frozen(trial.number), limit=limit)
 
-        patiently(locked)
+        queued = patiently(locked)
         self._mine.pop(trial.number, None)
+        return queued
 
     def _tell(self, trial: optuna.Trial, **outcome: Any) -> None:
         def tell() -> None:

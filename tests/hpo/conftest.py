@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,37 @@ def trials_of(url: str, name: str) -> list[FrozenTrial]:
     found = storage.rdb.get_all_trials(storage.rdb.get_study_id_from_name(name))
     storage.close()
     return found
+
+
+@contextmanager
+def meanwhile(act: Callable[[], None]) -> Iterator[None]:
+    """Do something beside the block, and fail with it."""
+    problems: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            act()
+        except BaseException as problem:  # noqa: BLE001 - raised again below
+            problems.append(problem)
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    yield
+    thread.join(30)
+    if problems:
+        raise problems[0]
+
+
+def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def children(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(one) for one in text.split()]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
 
-from cxr_lightning.config.compose import compose, config_to_yaml
+from cxr_lightning.config.compose import compose, config_from_file, config_to_yaml
 from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.run import run_sweep
-from cxr_lightning.runs import RunFolder
+from cxr_lightning.runs import RunFolder, configuration_hash
 from tests.hpo.conftest import trials_of
 
 # The first leaves the numbers that there are: each step makes its weights eight times as large. The
@@ -30,6 +31,21 @@ fixed: {optim: sgd, optim.weight_decay: 1}
 budget: {trainer.max_epochs: 8}
 parameters:
   optim.lr: {type: categorical, choices: [10, 0.1, 1.0e-9]}
+"""
+
+
+# Read by each Python that starts: the second rank keeps what it is given to train.
+WITNESS = """
+import os
+if os.environ.get("LOCAL_RANK") == "1":
+    import pathlib
+    from cxr_lightning import training
+    from cxr_lightning.config.compose import config_to_yaml
+    run_fit = training.run_fit
+    def witnessed(config, *args, **kwargs):
+        pathlib.Path(__file__).with_name("rank1.yaml").write_text(config_to_yaml(config))
+        return run_fit(config, *args, **kwargs)
+    training.run_fit = witnessed
 """
 
 
@@ -81,6 +97,8 @@ def test_two_devices_stop_together(
 ) -> None:
     """The first decides, and the other does not wait for it in the next step for ever."""
     folder = tmp_path / "two"
+    (tmp_path / "sitecustomize.py").write_text(WITNESS)
+    paths = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     config = compose(
         [*words, "trainer=ddp_cpu", "trainer.threads=1", "trainer.max_epochs=50",
          "trainer.monitor=val/loss", f"run.dir={folder}", "run.experiment=two_devices"]
@@ -93,6 +111,7 @@ def test_two_devices_stop_together(
             "latency": False,
             "parent": None,
             "threads": 2,
+            "environment": {"PYTHONPATH": paths},
             "log": str(tmp_path / "two.log"),
         }
     )
@@ -109,6 +128,8 @@ def test_two_devices_stop_together(
     assert "done" in job.result, said
     assert job.result["done"]["pruned"] is True
     assert job.result["done"]["epochs"] == 2
+    second = config_from_file(tmp_path / "rank1.yaml")
+    assert configuration_hash(second) == configuration_hash(config)
     # One configuration, one run, one report an epoch; its predictions have every image once.
     assert history(folder, "val/loss") == pytest.approx(reported)
     assert said.count("epoch   2/50") == 1

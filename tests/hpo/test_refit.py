@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +16,17 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from cxr_lightning.errors import UserError
 from cxr_lightning.hpo.check import Composer
+from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.places import refit_place
 from cxr_lightning.hpo.reading import read_space
 from cxr_lightning.hpo.refit import refit_best
+from cxr_lightning.hpo.slots import Slot
 from cxr_lightning.hpo.storage import open_storage
 from cxr_lightning.hpo.study import SweepStudy
-from cxr_lightning.runs import RunState, configuration_hash
+from cxr_lightning.runs import RunFolder, RunState, configuration_hash
+from tests.hpo.conftest import children, meanwhile, wait_for
 
 WORDS = ["optim.lr=0.001"]
 Refit = Callable[..., tuple[list[str], str]]
@@ -38,15 +44,19 @@ def study(tmp_path: Path) -> Iterator[SweepStudy]:
 
 @pytest.fixture
 def refit(study: SweepStudy, tmp_path: Path) -> Refit:
-    """Return a function that refits; nothing may be trained: there is no server."""
+    """Return a function that refits; without a server nothing may be trained."""
 
-    def call(count: int, seeds: int) -> tuple[list[str], str]:
+    def call(
+        count: int, seeds: int, client: ServerClient | None = None, words: Sequence[str] = ()
+    ) -> tuple[list[str], str]:
         console = Console(file=io.StringIO(), width=200)
         kept: list[Path] = []
         parent = SimpleNamespace(run_id=None, run=SimpleNamespace(log_artifact=kept.append))
-        composer = Composer(read_space(["sweep=default"]))
+        composer = Composer(read_space(["sweep=default", *words]))
+        (tmp_path / "logs").mkdir()
+        slots = [Slot(0, 1), Slot(1, 1)] if client else []
         lines = refit_best(
-            study, composer, None, [], parent, tmp_path,  # type: ignore[arg-type]
+            study, composer, client, slots, parent, tmp_path,  # type: ignore[arg-type]
             count=count, seeds=seeds, console=console,
         )  # fmt: skip
         assert isinstance(console.file, io.StringIO)
@@ -55,10 +65,10 @@ def refit(study: SweepStudy, tmp_path: Path) -> Refit:
     return call
 
 
-def complete(study: SweepStudy, value: float) -> int:
+def complete(study: SweepStudy, value: float, words: Sequence[str] = WORDS) -> int:
     trial = study.claim()
     assert trial is not None
-    study.note(trial, {"overrides": WORDS})
+    study.note(trial, {"overrides": list(words)})
     study.complete(trial, [value])
     return trial.number
 
@@ -132,3 +142,35 @@ def test_a_refit_of_another_configuration_or_other_data_is_not_taken(tmp_path: P
     assert refit_place(tmp_path, name, "b", "x") == other
     assert refit_place(tmp_path, name, "a", "x") == tmp_path / name
     assert refit_place(tmp_path, name, "c", "x") == tmp_path / f"{name}_3"
+
+
+def test_ctrl_c_ends_them_so_that_they_can_be_resumed(
+    study: SweepStudy, refit: Refit, client: ServerClient, words: Sequence[str], tmp_path: Path
+) -> None:
+    complete(study, 0.7)
+    folders = [tmp_path / f"refit-0000-seed{seed}" for seed in (1, 2)]
+
+    def interrupt() -> None:
+        for folder in folders:
+            wait_for((folder / "checkpoints" / "last.ckpt").is_file)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
+        refit(1, 3, client, (*words, "trainer.max_epochs=400"))
+    assert [RunFolder(folder).state().status for folder in folders] == ["interrupted"] * 2
+    assert not (tmp_path / "refit-0000-seed3").exists()
+    assert children(client.pid) == []
+
+
+def test_one_that_fails_lets_the_other_finish(
+    study: SweepStudy, refit: Refit, client: ServerClient, words: Sequence[str], tmp_path: Path
+) -> None:
+    """None is begun after it; the one beside it need not be repeated."""
+    complete(study, 0.9, ["augment.transforms=[{name: RandomCrop, height: 4096, width: 4096}]"])
+    complete(study, 0.8)
+    complete(study, 0.7)
+    with pytest.raises(UserError, match=r"(?s)refit of trial 0, seed 1 failed: .*4096"):
+        refit(3, 1, client, (*words, "trainer.max_epochs=1"))
+    assert RunFolder(tmp_path / "refit-0001-seed1").state().status == "finished"
+    assert (tmp_path / "refit-0001-seed1" / "bundle.safetensors").is_file()
+    assert not (tmp_path / "refit-0002-seed1").exists()

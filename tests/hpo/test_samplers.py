@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
+from cxr_lightning.hpo.reading import read_space
 from cxr_lightning.hpo.samplers import build_pruner, build_sampler, grid_points, grid_values
 from cxr_lightning.hpo.space import (
     FloatRange,
@@ -188,3 +190,24 @@ def test_points_of_a_grid_by_hand() -> None:
         ],
         key=str,
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_shipped_pruner_keeps_the_best_for_two_fifths_of_the_epochs(seed: int) -> None:
+    """On trials that differ from the first epoch on, and come in any order."""
+    space = read_space(["sweep=default"]).space
+    trials, epochs = space.trials or 0, space.budget["trainer.max_epochs"]
+    study = optuna.create_study(direction="maximize", pruner=build_pruner(space.pruner, epochs))
+    trained = 0
+    for quality in np.random.default_rng(seed).permutation(trials) / trials:
+        trial = study.ask()
+        for epoch in range(1, epochs + 1):
+            trial.report(quality + epoch, epoch)
+            trained += 1
+            if epoch < epochs and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, quality)
+    assert study.best_value == (trials - 1) / trials
+    assert trained <= 0.4 * trials * epochs

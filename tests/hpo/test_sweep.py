@@ -10,10 +10,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +29,7 @@ from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.run import run_sweep
 from cxr_lightning.hpo.trials import LAST_WORDS, counted
 from cxr_lightning.sweep import main
-from tests.hpo.conftest import trials_of
+from tests.hpo.conftest import children, meanwhile, trials_of, wait_for
 
 Options = Callable[..., SweepOptions]
 DATABASE = "sqlite:///optuna.db"  # in the folder of the test
@@ -51,37 +49,6 @@ def runs_of(store: str, study: str) -> tuple[Run, list[Run]]:
     children = [run for run in found if run not in parents]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
     return parents[0], children
-
-
-@contextmanager
-def meanwhile(act: Callable[[], None]) -> Iterator[None]:
-    """Do something beside the block, and fail with it."""
-    problems: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            act()
-        except BaseException as problem:  # noqa: BLE001 - raised again below
-            problems.append(problem)
-
-    thread = threading.Thread(target=guarded, daemon=True)
-    thread.start()
-    yield
-    thread.join(30)
-    if problems:
-        raise problems[0]
-
-
-def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
-
-
-def children(process: int) -> list[int]:
-    text = Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(one) for one in text.split()]
 
 
 def test_a_sweep_and_what_it_leaves(
