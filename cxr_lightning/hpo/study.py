@@ -165,6 +165,8 @@ class SweepStudy:
     @staticmethod
     def _may_live(trial: FrozenTrial) -> bool:
         known = trial.system_attrs.get(OWNER)
+        if known == owner():
+            return False  # begun here, and the storage went away before that was known
         return isinstance(known, dict) and is_alive(known) is not False
 
     def _frozen(self, number: int) -> FrozenTrial:

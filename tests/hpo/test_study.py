@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -16,12 +18,13 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo.identity import differences
 from cxr_lightning.hpo.samplers import build_sampler
 from cxr_lightning.hpo.space import PrunerConfig, SamplerConfig, Space
-from cxr_lightning.hpo.storage import open_storage
+from cxr_lightning.hpo.storage import Storage, open_storage
 from cxr_lightning.hpo.study import SweepStudy, patiently
 from cxr_lightning.hpo.trials import BASELINE, LAST_WORDS, OWNER, RETRIES, counted, is_alive, owner
 
@@ -93,6 +96,27 @@ def test_four_processes_reach_the_total_and_no_further(url: str) -> None:
         assert trial.intermediate_values == {epoch: value / epoch for epoch in (1, 2, 3)}
         assert trial.user_attrs["metrics"] == {"value": value}
     assert study.claim() is None
+    study.close()
+
+
+def test_a_claim_that_breaks_off_at_its_end_leaves_no_trial_behind(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the database restarts just then: the trial is there, and nobody knows of it."""
+    study = open_study(url, 2)
+    whole, breaks = Storage.locked, iter([True])
+
+    @contextmanager
+    def locked(storage: Storage, name: str) -> Iterator[None]:
+        with whole(storage, name):
+            yield
+        if next(breaks, False):
+            raise OperationalError("COMMIT", None, OSError("gone"))
+
+    monkeypatch.setattr(Storage, "locked", locked)
+    assert [study.claim() is not None for _ in range(3)] == [True, True, False]
+    assert states(study) == Counter(RUNNING=2)
+    assert len(study.study.trials) == 3
     study.close()
 
 
