@@ -22,14 +22,14 @@ EXIT_INVALID = 1
 
 def main(argv: Sequence[str]) -> int:
     """Prepare the data set that the command line names; returns the exit code."""
-    parser = config_parser("prepare", DESCRIPTION, flags="[--download] [--out DIR]")
+    parser = config_parser("prepare", DESCRIPTION, flags="[--download] [--output DIR]")
     parser.add_argument(
         "--download",
         action="store_true",
         help="data=nih: fetch the public sample from Kaggle first, and go on where it broke off",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the report (default: audit/DATA)"
+        "--output", type=Path, metavar="DIR", help="folder of the report (default: audit/DATA)"
     )
     arguments = parser.parse_intermixed_args(argv)
     config = compose(
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         data = download(data, Reporter().say)
     from cxr_lightning.audit.run import prepare
 
-    audit = prepare(data, arguments.out or Path("audit") / config.data.name)
+    audit = prepare(data, arguments.output or Path("audit") / config.data.name)
     return EXIT_INVALID if audit.invalid else 0
 
 

@@ -55,7 +55,7 @@ class EvaluateOptions(Section):
     seed: int = Field(0, ge=0, description="Of the bootstrap and of test-time augmentation.")
     batch_size: int = Field(32, ge=1, description="Images at a time.")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where networks run.")
-    out: Path | None = Field(
+    output: Path | None = Field(
         None, description="New folder for the results; none: beside the first bundle or table."
     )
     run: str | None = Field(
@@ -88,4 +88,4 @@ class EvaluateOptions(Section):
     def folder(self) -> Path:
         """Where the results go."""
         first = (self.bundle or self.predictions)[0]
-        return self.out or first.parent / f"evaluate_{self.split}"
+        return self.output or first.parent / f"evaluate_{self.split}"

@@ -51,7 +51,7 @@ def run_evaluate(options: EvaluateOptions, configs: Sequence[DataConfig]) -> Pat
     if saved:
         options = options.model_copy(update={"split": split_of(saved)})
     folder = options.folder
-    check_new_folder(folder, "out")
+    check_new_folder(folder, "output")
     evaluated = _evaluate(options, configs, saved, reporter)
     with ExitStack() as stack:
         tracked = None

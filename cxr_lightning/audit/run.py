@@ -31,7 +31,7 @@ def prepare(config: DataConfig, out: Path) -> Audit:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
+        raise ConfigError(f"--output {out}: cannot be made: {error.strerror}") from None
     # What reading would refuse is counted, and told with all the rest.
     cohort = build_cohort(config.model_copy(update={"on_bad_image": "skip"}))
     fit_tabular(cohort.table, config.tabular, cohort.labels)  # refuses what a fit would refuse

@@ -41,7 +41,7 @@ def write_chexpert(root: Path) -> Path:
 
 
 def prepare(out: Path, *words: str) -> dict:  # type: ignore[type-arg]
-    assert run_verb(main, [*words, "data.image.size=32", "--out", str(out)]) == 0
+    assert run_verb(main, [*words, "data.image.size=32", "--output", str(out)]) == 0
     return json.loads((out / "audit.json").read_text())  # type: ignore[no-any-return]
 
 
@@ -147,7 +147,7 @@ class TestTable:
         page = b"<html>please sign in</html>" * 30
         (tmp_path / "8.dcm").write_bytes(page)
         file.write_text(file.read_text().replace("8.png", "8.dcm"))
-        words = [*self.words(file), "data.image.size=32", "--out", str(tmp_path / "out")]
+        words = [*self.words(file), "data.image.size=32", "--output", str(tmp_path / "out")]
         assert run_verb(main, words) == 1
         audit = json.loads((tmp_path / "out" / "audit.json").read_text())
         bad = [
@@ -164,6 +164,6 @@ class TestTable:
         self, chexpert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         words = ["data=chexpert", f"data.root={chexpert}", "data.labels=[Edema]"]
-        words += ["data.tabular=[veiw]", "--out", str(tmp_path / "out")]
+        words += ["data.tabular=[veiw]", "--output", str(tmp_path / "out")]
         assert run_verb(main, words) == 2
         assert "'veiw'. Did you mean 'view'?" in capsys.readouterr().err

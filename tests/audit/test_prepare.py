@@ -26,7 +26,7 @@ def root(phantom_root: Path, tmp_path: Path) -> Path:
 
 def prepare(root: Path, out: Path, *words: str) -> int:
     return run_verb(
-        main, ["data=nih", f"data.root={root}", "data.image.size=64", "--out", str(out), *words]
+        main, ["data=nih", f"data.root={root}", "data.image.size=64", "--output", str(out), *words]
     )
 
 

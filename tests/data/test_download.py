@@ -125,7 +125,7 @@ def test_fetched_audited_and_not_fetched_twice(
 ) -> None:
     (tmp_path / ".env").write_text(f"POSTGRES_PASSWORD=x\nKAGGLE_API_TOKEN='{KEY}'\n")
     words = ["data=nih", "--download", "data.image.size=32", "data.labels=[Infiltration]"]
-    assert run_verb(main, [*words, "--out", "audit"]) in (0, 1)  # 40 images may lack a class
+    assert run_verb(main, [*words, "--output", "audit"]) in (0, 1)  # 40 images may lack a class
     root = tmp_path / "nih-sample"
     assert {path.name for path in root.iterdir()} == {"images", "sample_labels.csv"}
     assert len(list((root / "images").iterdir())) == 40

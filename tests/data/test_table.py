@@ -314,7 +314,7 @@ class TestMessages:
             "data.patient=pid",
         ]
         words += ["data.labels=[mass]", "data.split_column=part", "data.image.size=32"]
-        assert run_verb(prepare, [*words, "--out", str(folder / "out")]) == 1
+        assert run_verb(prepare, [*words, "--output", str(folder / "out")]) == 1
         audit = json.loads((folder / "out" / "audit.json").read_text())
         assert audit["leaks"]["patients"] == [reading.table["patient_id"][0]]
         assert said in audit["notes"]

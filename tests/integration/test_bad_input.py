@@ -111,7 +111,7 @@ def test_a_patient_on_both_lists(copy: Path, refused: Callable[..., str]) -> Non
     assert "1 patient(s) are on both train_val_list.txt and test_list.txt" in message
     assert "data.split=patient" in message
     words = ["data=nih", f"data.root={copy}", "data.image.size=32", "data.labels=[Effusion]"]
-    assert run_verb(prepare, [*words, "--out", str(copy / "audit")]) == 1
+    assert run_verb(prepare, [*words, "--output", str(copy / "audit")]) == 1
     audit = json.loads((copy / "audit" / "audit.json").read_text())
     assert audit["leaks"]["patients"] == [str(int(moved.split("_")[0]))]
     assert "1 patient(s) are in more than one split" in audit["invalid"]

@@ -69,7 +69,12 @@ def numbers(folder: Path, end: str = "") -> dict[str, float | None]:
 def test_a_bundle_gives_the_numbers_of_its_run(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path
 ) -> None:
-    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
+    words = [
+        f"bundle={bundle(runs['one'])}",
+        *nih(phantom_root),
+        *SMALL,
+        f"output={tmp_path / 'e'}",
+    ]
     assert run_verb(main, words) == 0
     fitted, evaluated = numbers(runs["one"]), numbers(tmp_path / "e")
     points = [name for name in fitted if "_low" not in name and "_high" not in name]
@@ -91,7 +96,7 @@ def test_saved_predictions_alone(runs: dict[str, Path], tmp_path: Path) -> None:
         f"predictions={one / 'predictions_test.parquet'}",
         f"validation={one / 'predictions_val.parquet'}",
         *SMALL,
-        f"out={tmp_path / 'e'}",
+        f"output={tmp_path / 'e'}",
     ]
     assert run_verb(main, words) == 0
     fitted, evaluated = numbers(one), numbers(tmp_path / "e")
@@ -104,7 +109,7 @@ def test_saved_predictions_of_validation_are_no_test(
 ) -> None:
     """The table's column split says what it is of."""
     table = runs["one"] / "predictions_val.parquet"
-    words = [f"predictions={table}", f"validation={table}", *SMALL, f"out={tmp_path / 'e'}"]
+    words = [f"predictions={table}", f"validation={table}", *SMALL, f"output={tmp_path / 'e'}"]
     assert run_verb(main, [*words, "split=test"]) == 2
     assert "split cannot be chosen with predictions" in " ".join(capsys.readouterr().err.split())
     assert run_verb(main, words) == 0
@@ -123,7 +128,7 @@ def test_any_column_and_no_validation(runs: dict[str, Path], tmp_path: Path) -> 
     table = pd.read_parquet(runs["one"] / "predictions_test.parquet")
     table["scanner"] = np.where(np.arange(len(table)) % 2, "old", "new")
     table.to_parquet(tmp_path / "mine.parquet")
-    words = [f"predictions={tmp_path / 'mine.parquet'}", *SMALL, f"out={tmp_path / 'e'}"]
+    words = [f"predictions={tmp_path / 'mine.parquet'}", *SMALL, f"output={tmp_path / 'e'}"]
     assert run_verb(main, [*words, "subgroups=scanner"]) == 0
     groups = pd.read_csv(tmp_path / "e" / "subgroups_scanner.csv")
     assert set(groups["group"]) == {"old", "new"}
@@ -137,7 +142,7 @@ def test_a_rule_that_is_asked_for_and_the_run_in_mlflow(
     from mlflow import MlflowClient
 
     run, folder = runs["one"], tmp_path / "sensitive"
-    words = [f"bundle={bundle(run)}", *nih(phantom_root), *SMALL, f"out={folder}", f"run={run}"]
+    words = [f"bundle={bundle(run)}", *nih(phantom_root), *SMALL, f"output={folder}", f"run={run}"]
     rule = ["evaluation.threshold=sensitivity", "evaluation.threshold_target=0.8"]
     assert run_verb(main, [*words, *rule]) == 0
     validation = pd.read_parquet(run / "predictions_val.parquet")
@@ -161,7 +166,7 @@ def test_images_that_are_no_test_set_are_said_to_be_none(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path
 ) -> None:
     words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, "split=val"]
-    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    assert run_verb(main, [*words, f"output={tmp_path / 'e'}"]) == 0
     page = (tmp_path / "e" / "report.html").read_text()
     assert "were fitted on these images: the numbers are optimistic" in page
 
@@ -170,7 +175,7 @@ def test_two_models_their_comparison_and_their_mean(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path
 ) -> None:
     both = ",".join(bundle(runs[name]) for name in ("one", "two"))
-    words = [f"bundle={both}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
+    words = [f"bundle={both}", *nih(phantom_root), *SMALL, f"output={tmp_path / 'e'}"]
     assert run_verb(main, words) == 0
     tables = {
         name: pd.read_parquet(tmp_path / "e" / f"predictions_{name}.parquet")
@@ -203,7 +208,12 @@ def test_another_data_set_over_the_labels_both_know(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path
 ) -> None:
     chexpert = ["data=chexpert", "data.root=phantom", "data.phantom.images=200"]
-    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"out={tmp_path / 'e'}"]
+    words = [
+        f"bundle={bundle(runs['one'])}",
+        *nih(phantom_root),
+        *SMALL,
+        f"output={tmp_path / 'e'}",
+    ]
     assert run_verb(main, [*words, "+", *chexpert, "data.phantom.pixels=64"]) == 0
     matrix = pd.read_csv(tmp_path / "e" / "external_validation.csv", index_col="data")
     for data, count in (("nih", 3), ("chexpert", 2)):
@@ -235,12 +245,12 @@ def test_a_table_of_ones_own_with_some_of_the_labels(
     own.to_csv(tmp_path / "own.csv", index=False)
     words = [f"bundle={bundle(runs['two'])}", "data=table", f"data.csv={tmp_path / 'own.csv'}"]
     words += ["data.image=file", "data.patient=who", *SMALL, "split=all"]
-    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    assert run_verb(main, [*words, f"output={tmp_path / 'e'}"]) == 0
     table = pd.read_parquet(tmp_path / "e" / "predictions.parquet")
     assert sorted(table["y_true/Effusion"]) == [0] * 12 + [1] * 12
     assert "y_true/Mass" not in table
     own.drop(columns="Effusion").to_csv(tmp_path / "own.csv", index=False)
-    assert run_verb(main, [*words, f"out={tmp_path / 'f'}"]) == 2
+    assert run_verb(main, [*words, f"output={tmp_path / 'f'}"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "none of the labels Mass, Effusion is a column of it. It has file, who, Oedema" in said
 
@@ -249,7 +259,7 @@ def test_another_split_of_the_training_data_is_warned_of(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     official = ["data=nih", f"data.root={phantom_root}", "data.split=official"]
-    words = [f"bundle={bundle(runs['one'])}", *official, *SMALL, f"out={tmp_path / 'e'}"]
+    words = [f"bundle={bundle(runs['one'])}", *official, *SMALL, f"output={tmp_path / 'e'}"]
     assert run_verb(main, words) == 0
     tested = pd.read_parquet(tmp_path / "e" / "predictions.parquet")["patient_id"].unique()
     table = build_cohort(compose(nih(phantom_root)).data).table
@@ -266,7 +276,7 @@ def test_patients_that_no_split_of_the_training_held(
 ) -> None:
     """The numbers of the page are those that scikit-learn finds in the written predictions."""
     words = [f"bundle={bundle(runs['part'])}", *nih(phantom_root), *SMALL, "split=unseen"]
-    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    assert run_verb(main, [*words, f"output={tmp_path / 'e'}"]) == 0
     table = pd.read_parquet(tmp_path / "e" / "predictions.parquet")
     limits = ["data.max_patients=35", "data.labels=[Effusion]", "data.val_fraction=0.3"]
     known = build_cohort(compose([*nih(phantom_root), *limits]).data).table
@@ -306,7 +316,7 @@ def test_unseen_patients_that_are_not_there_or_not_known(
         (str(old), "split=unseen: old: bundles of format 1, and those trained on"),
     ):
         words = [f"bundle={file}", *nih(phantom_root), *SMALL, "split=unseen"]
-        assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 2
+        assert run_verb(main, [*words, f"output={tmp_path / 'e'}"]) == 2
         assert said in " ".join(capsys.readouterr().err.split())
 
 
@@ -316,12 +326,12 @@ def test_several_bundles_on_unseen_patients_of_a_data_set_without_validation(
     both = ",".join(bundle(runs[name]) for name in ("one", "part"))
     words = [f"bundle={both}", "data=chexpert", "data.root=phantom", "data.phantom.images=60"]
     words += ["data.phantom.pixels=64", *SMALL, "split=unseen"]
-    assert run_verb(main, [*words, f"out={tmp_path / 'e'}"]) == 0
+    assert run_verb(main, [*words, f"output={tmp_path / 'e'}"]) == 0
     ensemble = pd.read_csv(tmp_path / "e" / "results_ensemble.csv", index_col="label")
     assert not ensemble.at["Effusion", "threshold_fitted"]
     assert not np.isnan(ensemble.at["Effusion", "auroc"])
     for more in ("weights=validation", "study=max"):
-        assert run_verb(main, [*words, more, f"out={tmp_path / 'f'}"]) == 2
+        assert run_verb(main, [*words, more, f"output={tmp_path / 'f'}"]) == 2
         said = " ".join(capsys.readouterr().err.split())
         assert "no patient of data=chexpert was validation in all of these trainings" in said
 
@@ -331,7 +341,7 @@ def test_studies_and_test_time_augmentation(
 ) -> None:
     words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, "study=max", "tta=2"]
     for name in ("a", "b"):
-        assert run_verb(main, [*words, f"out={tmp_path / name}"]) == 0
+        assert run_verb(main, [*words, f"output={tmp_path / name}"]) == 0
     one, two = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("a", "b"))
     pd.testing.assert_frame_equal(one, two)
     plain = pd.read_parquet(runs["one"] / "predictions_test.parquet")
@@ -364,8 +374,8 @@ def test_test_time_augmentation_is_the_mean_over_the_image_and_its_copies(
         (["bundle=x", "data=phantom", "optim.lr=1"], "optim"),
         (["predictions=x.parquet", "data=phantom"], "leave data out"),
         (["bundle=x", "data=phantom", "splt=test"], "splt"),
-        (["bundle=x", "data=phantom", f"out={__file__}"], "exists and is not empty"),
-        (["bundle=x", "data=phantom", f"out={__file__}/e"], "no folder can be made in it"),
+        (["bundle=x", "data=phantom", f"output={__file__}"], "exists and is not empty"),
+        (["bundle=x", "data=phantom", f"output={__file__}/e"], "no folder can be made in it"),
     ],
 )
 def test_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -377,7 +387,7 @@ def test_what_does_not_fit_together_leaves_nothing(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test, val = (runs["one"] / f"predictions_{split}.parquet" for split in ("test", "val"))
-    out = f"out={tmp_path / 'e'}"
+    out = f"output={tmp_path / 'e'}"
     for words, said in (
         ([f"predictions={test},{val}", "ensemble=none"], "not of one test set"),
         ([f"predictions={test}", "subgroups=[sexx]"], "has no column sexx"),
@@ -392,6 +402,6 @@ def test_nothing_is_overwritten(
     runs: dict[str, Path], phantom_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.txt").touch()
-    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"out={tmp_path}"]
+    words = [f"bundle={bundle(runs['one'])}", *nih(phantom_root), *SMALL, f"output={tmp_path}"]
     assert run_verb(main, words) == 2
     assert "exists and is not empty" in capsys.readouterr().err

@@ -106,7 +106,7 @@ def test_a_run_on_a_hospital_s_files(
     monkeypatch.chdir(tmp_path)
     started = hospital.stat().st_mtime
     words = [*EHR, f"data.root={hospital}", "data.cache_dir=cache"]
-    assert run_verb(prepare, [*words, "--out", "audit"]) == 0
+    assert run_verb(prepare, [*words, "--output", "audit"]) == 0
     small = ["model.options={channels: [8, 16], convs_per_block: 1}", "trainer=cpu", "augment=none"]
     small += ["trainer.threads=1", "trainer.max_epochs=1", "evaluation.replicates=20"]
     small += [f"run.tracking_uri={store}"]
@@ -129,7 +129,7 @@ def test_an_audit_of_a_table_of_them(
     monkeypatch.chdir(tmp_path)
     words = ["data=table", f"data.csv={hospital / 'table.csv'}", "data.image=file"]
     words += ["data.patient=who", "data.labels=[poor]", "data.cache_dir=cache", *SKIP]
-    assert run_verb(prepare, [*words, "--out", "audit"]) in (0, 1)
+    assert run_verb(prepare, [*words, "--output", "audit"]) in (0, 1)
     audit = (tmp_path / "audit" / "audit.json").read_text()
     assert "truncated DICOM" in audit
     assert "modality is not CR, DX, DR, RG" in audit

@@ -74,7 +74,7 @@ def test_scores_of_studies(
 ) -> None:
     out = tmp_path / "out"
     words = [f"bundle={bundle}", *CHEXPERT, f"study={pooling}", "evaluation.replicates=10"]
-    assert run_verb(main, [*words, "pictures=false", f"out={out}"]) == 0
+    assert run_verb(main, [*words, "pictures=false", f"output={out}"]) == 0
     table = pd.read_parquet(out / "predictions.parquet").set_index("study_id")
     metrics = json.loads((out / "metrics.json").read_text())
     studies = images.groupby("study_id", sort=False)

@@ -150,13 +150,13 @@ class TestPrepare:
         images.to_csv(root / "images.csv", index=False)
         words = ["data=ehr", f"data.root={root}", "data.images={file: images.csv, path: file}"]
         words += ["data.select.exclude.poor={column: quality, equals: poor}", "data.image.size=32"]
-        assert run_verb(prepare, [*words, "--out", str(tmp_path / "out")]) == 1
+        assert run_verb(prepare, [*words, "--output", str(tmp_path / "out")]) == 1
         invalid = json.loads((tmp_path / "out" / "audit.json").read_text())["invalid"]
         assert invalid == [
             "1 image(s) are refused by their headers (unreadable DICOM header); "
             "data.on_bad_image=skip would leave them out"
         ]
-        words += ["data.on_bad_image=skip", "--out", str(tmp_path / "out")]
+        words += ["data.on_bad_image=skip", "--output", str(tmp_path / "out")]
         assert run_verb(prepare, words) == 0
         audit = json.loads((tmp_path / "out" / "audit.json").read_text())
         left_out = {step["reason"]: step["left_out"] for step in audit["flow"]}

@@ -86,7 +86,7 @@ def test_commands_are_understood(
         return  # the test below runs it
     if verb in ("fit", "prepare"):
         parser = config_parser(verb, "")
-        parser.add_argument("--out")
+        parser.add_argument("--output")
         parser.add_argument("--download", action="store_true")
         given = parser.parse_intermixed_args(words)
         if given.config:  # what an earlier line of the page would have written

@@ -162,8 +162,8 @@ def _scatter_clusters(axes: Axes, xy: NDArray[np.float64], clusters: Clusters) -
             label=f"{cluster} ({int(chosen.sum()):,})",
         )
     axes.legend(
-        title="cluster (images)", title_fontsize=TEXT, fontsize=TEXT, frameon=False,
-        markerscale=1.6, loc="upper right",
+        title="cluster (images)", title_fontsize=TEXT, fontsize=TEXT, markerscale=1.6,
+        loc="upper right", framealpha=0.85, edgecolor="none",
     )  # fmt: skip
 
 
