@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from mlflow import MlflowClient
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo import heartbeat, trials
@@ -28,7 +29,7 @@ from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.run import run_sweep
 from cxr_lightning.hpo.storage import open_storage
 from cxr_lightning.hpo.study import SweepStudy
-from tests.hpo.conftest import trials_of
+from tests.hpo.conftest import children, meanwhile, trials_of, wait_for
 from tests.hpo.test_study import open_study, states, work
 
 NEEDED = "CXR_TESTS_NEED_POSTGRES" in os.environ  # set by .ci/run: fail rather than skip
@@ -232,6 +233,10 @@ def test_what_a_database_says_hides_the_password(server: Server, url: str) -> No
         open_storage(server.url("nothing"))
 
 
+def pid_of(trial: FrozenTrial) -> int | None:
+    return trial.system_attrs.get(trials.OWNER, {}).get("pid")
+
+
 def test_two_sweeps_share_one_study(
     url: str,
     client: ServerClient,
@@ -253,13 +258,22 @@ def test_two_sweeps_share_one_study(
             line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, stdout=stream,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
+    held: list[int] = []
+
+    def let_go() -> None:
+        """Once this process has a trial."""
+        wait_for(lambda: os.getpid() in {pid_of(one) for one in trials_of(url, "shared")})
+        for trial in held:
+            os.kill(trial, signal.SIGCONT)
+
     try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "runs" / "shared" / "trial-0000").exists():
-            assert other.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert run_sweep(small, client) == 0
+        wait_for((tmp_path / "runs" / "shared" / "trial-0000").exists, 120)
+        for server in children(other.pid):
+            held += children(server)
+        for trial in held:  # else it might do all of them before the other has begun
+            os.kill(trial, signal.SIGSTOP)
+        with meanwhile(let_go):
+            assert run_sweep(small, client) == 0
         assert other.wait(120) == 0, log.read_text()
     finally:
         other.kill()
@@ -268,6 +282,6 @@ def test_two_sweeps_share_one_study(
     every = trials_of(url, "shared")
     assert [one.state for one in every] == [TrialState.COMPLETE] * 5
     assert [bool(one.user_attrs.get(trials.BASELINE)) for one in every] == [True] + [False] * 4
-    assert len({one.system_attrs[trials.OWNER]["pid"] for one in every}) == 2
+    assert len({pid_of(one) for one in every}) == 2
     runs = [MlflowClient(sweep_store).get_run(one.user_attrs["mlflow_run_id"]) for one in every]
     assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1

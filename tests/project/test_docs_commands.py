@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -106,7 +107,9 @@ def folder(
 
 
 @pytest.mark.parametrize("line", lines("evaluate", "explain", "predict", "export"))
-def test_other_verbs(line: str, folder: Path, phantom_root: Path) -> None:
+def test_other_verbs(
+    line: str, folder: Path, phantom_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     verb, *words = shlex.split(line)[2:]
     verb = verb.removeprefix("cxr_lightning.")
     if "data=phantom" in words:
@@ -122,7 +125,11 @@ def test_other_verbs(line: str, folder: Path, phantom_root: Path) -> None:
         words += ["evaluation.replicates=10"]
     before = set(folder.rglob("*"))
     run(verb, words)
-    assert set(folder.rglob("*")) - before
+    if "format=jsonl" in words:
+        said = [json.loads(one) for one in capsys.readouterr().out.splitlines()]
+        assert len(said) == 2
+    else:
+        assert set(folder.rglob("*")) - before
     if "input=scans" in words and verb == "predict":
         assert len(Path("predictions.csv").read_text().splitlines()) == 4
 
