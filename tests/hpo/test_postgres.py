@@ -258,20 +258,21 @@ def test_two_sweeps_share_one_study(
             line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, stdout=stream,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-    held: list[int] = []
+    servers: list[int] = []
 
     def let_go() -> None:
         """Once this process has a trial."""
         wait_for(lambda: os.getpid() in {pid_of(one) for one in trials_of(url, "shared")})
-        for trial in held:
-            os.kill(trial, signal.SIGCONT)
+        for server in servers:
+            os.kill(server, signal.SIGCONT)
 
     try:
         wait_for((tmp_path / "runs" / "shared" / "trial-0000").exists, 120)
-        for server in children(other.pid):
-            held += children(server)
-        for trial in held:  # else it might do all of them before the other has begun
-            os.kill(trial, signal.SIGSTOP)
+        # Its first trial goes on, but the next is not begun: else it might do all of them before
+        # this process has one. The server holds no lock of a database.
+        servers += children(other.pid)
+        for server in servers:
+            os.kill(server, signal.SIGSTOP)
         with meanwhile(let_go):
             assert run_sweep(small, client) == 0
         assert other.wait(120) == 0, log.read_text()
