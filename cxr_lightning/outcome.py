@@ -111,7 +111,9 @@ def write_outcome(
     tracker.log_model(bundle, register_as=config.run.register_as)
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
-    _report(config, record, data, one, Bundle(info, network.eval()))
+    _write_tables(record, one)
+    if config.evaluation.report:
+        _report(config, record, data, one, Bundle(info, network.eval()))
     level = f"{config.evaluation.level:.0%}"
     title = f"test set, {level} intervals by patient bootstrap; thresholds from validation"
     reporter.results(results, title)
@@ -176,6 +178,15 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _write_tables(record: Record, one: Assessment) -> None:
+    """Write subgroups, their gaps, and the operating points."""
+    write, log = record.run.write, record.tracker.log_artifact
+    for subgroups in one.subgroups:
+        for name, table in (("subgroups", subgroups.groups), ("gaps", subgroups.gaps)):
+            log(write(f"{name}_{subgroups.column}.csv", table.to_csv(index=False)))
+    log(write("operating_points.csv", one.points.to_csv()))
+
+
 def _report(
     config: Config,
     record: Record,
@@ -191,11 +202,6 @@ def _report(
     for name, figure in ({"curves": curves} | figures).items():
         path = save_figure(figure, run.path / "plots" / f"{name}.png")
         record.tracker.log_artifact(path, "plots")
-    for subgroups in one.subgroups:
-        for name, table in (("subgroups", subgroups.groups), ("gaps", subgroups.gaps)):
-            path = run.write(f"{name}_{subgroups.column}.csv", table.to_csv(index=False))
-            record.tracker.log_artifact(path)
-    record.tracker.log_artifact(run.write("operating_points.csv", one.points.to_csv()))
     images = split_counts(cohort).loc["images"]
     context = ReportContext(
         title=f"{config.model.name} on {config.data.name}",
@@ -256,10 +262,8 @@ def _bundle_info(
 
 def _farewell(config: Config, record: Record, reporter: Reporter) -> None:
     folder = record.run.path
-    reporter.say(
-        f"everything is in {folder}: report.html, metrics.json, predictions, plots/, "
-        "bundle.safetensors"
-    )
+    drawn = "report.html, plots/, " if config.evaluation.report else ""
+    reporter.say(f"everything is in {folder}: {drawn}metrics.json, predictions, bundle.safetensors")
     uri = config.run.tracking_uri
     if not uri.startswith("http"):
         where = (

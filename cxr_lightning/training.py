@@ -117,7 +117,8 @@ def run_fit(
         reporter.say(f"run {run.name} in {run.path}")
         tracker.log_dict(data.sampling(), "data/sampling.json")
         tracker.log_dict(task.loss.weights(data.labels.names), "data/loss_weights.json")
-        if "test" in splits and (config.augment.transforms or config.augment.horizontal_flip):
+        augmented = config.augment.transforms or config.augment.horizontal_flip
+        if "test" in splits and augmented and config.evaluation.report:
             _show_augmentation(config, data, record)
         watched = [History(run, tracker.log_metrics, reporter.say, tracker.set_tags), *callbacks]
         with other_ranks(run.path, placement.devices, splits):

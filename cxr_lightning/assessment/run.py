@@ -67,7 +67,8 @@ def run_evaluate(options: EvaluateOptions, configs: Sequence[DataConfig]) -> Pat
         if tracked is not None:
             _send(tracked, folder, evaluated)
             reporter.say(f"sent to MLflow: {tracked.page}")
-    reporter.say(f"everything is in {folder}: report.html, results and metrics, predictions, plots")
+    drawn = "report.html, plots, " if options.evaluation.report else ""
+    reporter.say(f"everything is in {folder}: {drawn}results and metrics, predictions")
     return folder
 
 

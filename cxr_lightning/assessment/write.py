@@ -86,6 +86,8 @@ def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> 
         pair.table.to_csv(folder / "comparison_{}_{}.csv".format(*pair.names))
     configuration = _configuration(done, options)
     (folder / "evaluate.yaml").write_text(configuration, encoding="utf-8")
+    if not options.evaluation.report:
+        return
     # The page is about the last: the ensemble where there is one.
     model, one = done.models[-1], done.assessed[-1]
     target, bundle, shown = model.target, model.bundle, options.pictures

@@ -59,6 +59,7 @@ SMALLER = [
     "trainer.max_epochs=1",
     "trainer.threads=1",
     "evaluation.replicates=10",
+    "evaluation.report=false",
 ]
 NEEDS_GPU = ("trainer=gpu", "trainer=ddp ")
 

@@ -36,7 +36,9 @@ class EvaluationConfig(Section):
         1000, ge=0, le=100_000, description="Patient-bootstrap replicates; 0: no intervals."
     )
     level: float = Field(0.95, gt=0, lt=1, description="Level of the confidence intervals.")
-
+    report: bool = Field(
+        True, description="Draw the figures and write report.html; false: tables and metrics only."
+    )
     pictures: bool = Field(
         True, description="Show example radiographs in the report, which MLflow keeps too."
     )
