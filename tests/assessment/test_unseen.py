@@ -50,7 +50,7 @@ def test_another_salt_leaves_no_patient_unseen(
     assert other.seen is None
     assert "the fingerprints differ" in other.notes[0]
     assert "data.salt_file" in other.notes[0]
-    for verb, out in ((evaluate.main, "out"), (explain.main, "output")):
+    for verb, out in ((evaluate.main, "output"), (explain.main, "output")):
         given = [f"bundle={path}", *words["other"], "split=unseen", f"{out}={tmp_path / 'o'}"]
         assert run_verb(verb, given) == 2
         said = " ".join(capsys.readouterr().err.split())

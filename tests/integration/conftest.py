@@ -41,3 +41,9 @@ def overrides(phantom_root: Path, store: str, tmp_path: Path) -> Callable[..., l
         ]
 
     return build
+
+
+@pytest.fixture
+def undrawn(overrides: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """As `overrides`, for tests of what is not drawn: figures take most of a small run's time."""
+    return lambda name, *more: overrides(name, "evaluation.report=false", *more)

@@ -36,16 +36,16 @@ def command(words: list[str]) -> list[str]:
 
 
 def test_two_processes_equal_one(
-    overrides: Overrides, phantom_root: Path, store: str, tmp_path: Path
+    undrawn: Overrides, phantom_root: Path, store: str, tmp_path: Path
 ) -> None:
     """Of two sources, one of which does not tell a label, and each drawn as often as the other.
 
     A batch whose halves know different numbers of labels favours neither.
     """
     words = [*EXACT, *a_mix(phantom_root)]
-    single = run_fit(compose(overrides("single", *words)))
+    single = run_fit(compose(undrawn("single", *words)))
     done = subprocess.run(
-        command(overrides("double", *words, "trainer=ddp_cpu", "trainer.threads=1")),
+        command(undrawn("double", *words, "trainer=ddp_cpu", "trainer.threads=1")),
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -86,8 +86,8 @@ def a_mix(root: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_torchrun_starts_the_processes_itself(overrides: Overrides, tmp_path: Path) -> None:
-    words = overrides("elastic", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
+def test_torchrun_starts_the_processes_itself(undrawn: Overrides, tmp_path: Path) -> None:
+    words = undrawn("elastic", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     done = subprocess.run(
         [sys.executable, *torchrun, "cxr_lightning.fit", *words],
@@ -101,7 +101,7 @@ def test_torchrun_starts_the_processes_itself(overrides: Overrides, tmp_path: Pa
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_processes_that_read_different_data(overrides: Overrides, tmp_path: Path) -> None:
+def test_processes_that_read_different_data(undrawn: Overrides, tmp_path: Path) -> None:
     """As where each machine hashes ids with a salt of its own, and so cuts another split."""
     script = tmp_path / "different.py"
     script.write_text(
@@ -110,7 +110,7 @@ def test_processes_that_read_different_data(overrides: Overrides, tmp_path: Path
         "from cxr_lightning.fit import main\n"
         "sys.exit(run_verb(main, [*sys.argv[1:], f'data.split_seed={os.environ[\"RANK\"]}']))\n"
     )
-    words = overrides("apart", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
+    words = undrawn("apart", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [sys.executable, *torchrun, str(script), *words],
@@ -123,13 +123,13 @@ def test_processes_that_read_different_data(overrides: Overrides, tmp_path: Path
     assert not list((tmp_path / "apart").glob("checkpoints/*"))
 
 
-def test_several_machines_need_a_launcher(overrides: Overrides) -> None:
+def test_several_machines_need_a_launcher(undrawn: Overrides) -> None:
     with pytest.raises(ConfigError, match="only where torchrun or srun starts this command"):
-        run_fit(compose(overrides("nodes", "trainer.num_nodes=2")))
+        run_fit(compose(undrawn("nodes", "trainer.num_nodes=2")))
 
 
-def test_a_rank_that_dies_ends_the_run(overrides: Overrides, tmp_path: Path) -> None:
-    words = overrides("dies", "trainer=ddp_cpu", "trainer.max_epochs=500")
+def test_a_rank_that_dies_ends_the_run(undrawn: Overrides, tmp_path: Path) -> None:
+    words = undrawn("dies", "trainer=ddp_cpu", "trainer.max_epochs=500")
     run = subprocess.Popen(command(words), stderr=subprocess.PIPE, text=True)
     rank = wait_for_rank(run.pid, tmp_path / "dies")
     os.kill(rank, signal.SIGKILL)
@@ -139,8 +139,8 @@ def test_a_rank_that_dies_ends_the_run(overrides: Overrides, tmp_path: Path) -> 
     assert RunFolder(tmp_path / "dies").state().status != "finished"
 
 
-def test_ranks_end_with_their_parent(overrides: Overrides, tmp_path: Path) -> None:
-    words = overrides("orphan", "trainer=ddp_cpu", "trainer.max_epochs=500")
+def test_ranks_end_with_their_parent(undrawn: Overrides, tmp_path: Path) -> None:
+    words = undrawn("orphan", "trainer=ddp_cpu", "trainer.max_epochs=500")
     run = subprocess.Popen(command(words), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     rank = wait_for_rank(run.pid, tmp_path / "orphan")
     run.kill()

@@ -22,6 +22,7 @@ SMALLER = [
     "trainer.max_epochs=1",
     "trainer.limit_train_batches=2",
     "evaluation.replicates=10",
+    "evaluation.report=false",
 ]
 IMAGES = {
     "phantom": ["data.images=160", "data.pixels=64"],

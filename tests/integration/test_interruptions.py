@@ -57,29 +57,29 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_run_that_stopped_early_does_not_train_on(overrides: Overrides, tmp_path: Path) -> None:
+def test_a_run_that_stopped_early_does_not_train_on(undrawn: Overrides, tmp_path: Path) -> None:
     # A rate this small changes no rank: the second epoch is never better than the first.
     still = ["optim.lr=1e-9", "trainer.patience=1", "trainer.max_epochs=6"]
-    metrics = run_fit(compose(overrides("whole", *still)))
+    metrics = run_fit(compose(undrawn("whole", *still)))
     assert len(epochs(tmp_path / "whole")) == 2
-    words = overrides("cut", *still)
+    words = undrawn("cut", *still)
     cut(words, "on_test_start")
     assert run_fit(compose([*words, "resume=auto"])) == metrics
     assert len(epochs(tmp_path / "cut")) == 2
 
 
-def test_a_moved_run_is_resumed_as_if_it_had_stayed(overrides: Overrides, tmp_path: Path) -> None:
-    metrics = run_fit(compose(overrides("whole")))
-    cut(overrides("there"), "on_train_epoch_start", "trainer.current_epoch == 2")
+def test_a_moved_run_is_resumed_as_if_it_had_stayed(undrawn: Overrides, tmp_path: Path) -> None:
+    metrics = run_fit(compose(undrawn("whole")))
+    cut(undrawn("there"), "on_train_epoch_start", "trainer.current_epoch == 2")
     (tmp_path / "there").rename(tmp_path / "here")
-    config = compose([*overrides("there"), f"resume={tmp_path / 'here'}"])
+    config = compose([*undrawn("there"), f"resume={tmp_path / 'here'}"])
     assert run_fit(config) == metrics
     assert not (tmp_path / "there").exists()
     assert same(last_weights(tmp_path / "here"), last_weights(tmp_path / "whole"))
 
 
 def test_only_validated_epochs_have_a_score_and_step_the_plateau(
-    overrides: Overrides, tmp_path: Path
+    undrawn: Overrides, tmp_path: Path
 ) -> None:
     sparse = [
         "trainer.check_val_every_n_epoch=2",
@@ -87,12 +87,12 @@ def test_only_validated_epochs_have_a_score_and_step_the_plateau(
         "optim.schedule=plateau",
         "optim.plateau_patience=0",
     ]
-    run_fit(compose(overrides("whole", *sparse)))
+    run_fit(compose(undrawn("whole", *sparse)))
     rows = epochs(tmp_path / "whole")
     assert ["val/loss" in row and row["val/loss"] == row["val/loss"] for row in rows] == [
         False, True, False, True,
     ]  # fmt: skip
-    words = overrides("cut", *sparse)
+    words = undrawn("cut", *sparse)
     cut(words, "on_train_epoch_start", "trainer.current_epoch == 2")
     run_fit(compose([*words, "resume=auto"]))
     assert same(last_weights(tmp_path / "cut"), last_weights(tmp_path / "whole"))
@@ -100,34 +100,34 @@ def test_only_validated_epochs_have_a_score_and_step_the_plateau(
 
 
 def test_a_run_belongs_to_one_process(
-    overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undrawn: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    unnamed = [word for word in overrides("run") if not word.startswith("run.dir=")]
-    cut(overrides("runs/one"), "on_train_epoch_start", "trainer.current_epoch == 1")
+    unnamed = [word for word in undrawn("run") if not word.startswith("run.dir=")]
+    cut(undrawn("runs/one"), "on_train_epoch_start", "trainer.current_epoch == 1")
     with FileLock(tmp_path / "runs" / "one" / ".lock"):
         with pytest.raises(ConfigError, match="another process is running that run"):
-            run_fit(compose([*overrides("runs/one"), f"resume={tmp_path / 'runs' / 'one'}"]))
+            run_fit(compose([*undrawn("runs/one"), f"resume={tmp_path / 'runs' / 'one'}"]))
         run_fit(compose([*unnamed, "resume=auto", "run.name=two"]))
     assert RunFolder(tmp_path / "runs" / "one").state().status == "running"
     # A folder that is named is the only one that is looked at.
-    run_fit(compose([*overrides("runs/three"), "resume=auto"]))
+    run_fit(compose([*undrawn("runs/three"), "resume=auto"]))
     assert RunFolder(tmp_path / "runs" / "one").state().status == "running"
     assert RunFolder(tmp_path / "runs" / "three").state().status == "finished"
 
 
 def test_a_damaged_neighbour_does_not_stop_resuming(
-    overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undrawn: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "broken").mkdir(parents=True)
     (tmp_path / "runs" / "broken" / "run.json").touch()
-    words = [word for word in overrides("x") if not word.startswith("run.dir=")]
+    words = [word for word in undrawn("x") if not word.startswith("run.dir=")]
     run_fit(compose([*words, "resume=auto", "trainer.max_epochs=1"]))
 
 
 def test_divergence_is_named_and_leaves_the_last_good_epoch(
-    overrides: Overrides, tmp_path: Path
+    undrawn: Overrides, tmp_path: Path
 ) -> None:
     class Spoil(Callback):
         def on_train_epoch_start(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
@@ -136,14 +136,14 @@ def test_divergence_is_named_and_leaves_the_last_good_epoch(
                     parameter.data.fill_(torch.inf)
 
     with pytest.raises(UserError, match=r"training diverged in epoch 2.* Lower optim\.lr"):
-        run_fit(compose(overrides("run")), [Spoil()])
+        run_fit(compose(undrawn("run")), [Spoil()])
     weights = last_weights(tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in weights.values())
     assert RunFolder(tmp_path / "run").state().status == "failed"
 
 
 def test_nothing_is_gathered_once_lightning_has_let_go(
-    overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+    undrawn: Overrides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a test Lightning moves the network to the CPU, where NCCL gathers nothing."""
     from lightning.pytorch.strategies import Strategy
@@ -168,24 +168,24 @@ def test_nothing_is_gathered_once_lightning_has_let_go(
 
     monkeypatch.setattr(Strategy, "teardown", noted_teardown)
     monkeypatch.setattr(Metric, "sync", noted_sync)
-    run_fit(compose(overrides("run", "trainer.max_epochs=1")), [Begin()])
+    run_fit(compose(undrawn("run", "trainer.max_epochs=1")), [Begin()])
     assert released
     assert not late
 
 
 def test_a_folder_given_by_the_user_outlives_a_run_that_never_began(
-    overrides: Overrides, tmp_path: Path
+    undrawn: Overrides, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
-    words = [*overrides("mine"), "run.tracking_uri=postgresql://nobody@127.0.0.1:9/none"]
+    words = [*undrawn("mine"), "run.tracking_uri=postgresql://nobody@127.0.0.1:9/none"]
     with pytest.raises(ConfigError):
         run_fit(compose(words))
     assert (tmp_path / "mine").is_dir()
     assert not list((tmp_path / "mine").iterdir())
 
 
-def test_a_checkpoint_is_whole_or_not_there(overrides: Overrides, tmp_path: Path) -> None:
-    run_fit(compose(overrides("run", "trainer.max_epochs=1")))
+def test_a_checkpoint_is_whole_or_not_there(undrawn: Overrides, tmp_path: Path) -> None:
+    run_fit(compose(undrawn("run", "trainer.max_epochs=1")))
     names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert names == {"best.ckpt", "last.ckpt"}
     shutil.rmtree(tmp_path / "run")

@@ -51,10 +51,10 @@ run_fit(compose(sys.argv[1:]), [Kill()])
 Overrides = Callable[..., list[str]]
 
 
-def killed(overrides: list[str], *, at_step: object = None, at_validation: object = None) -> None:
+def killed(words: list[str], *, at_step: object = None, at_validation: object = None) -> None:
     code = KILLED.format(at_step=at_step, at_validation=at_validation)
     done = subprocess.run(
-        [sys.executable, "-c", code, *overrides], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == -9, done.stderr
 
@@ -74,8 +74,8 @@ def uninterrupted(
     from tests.integration.conftest import SMALL
 
     folder = tmp_path_factory.mktemp("resume") / "whole"
-    overrides = ["data=nih", f"data.root={phantom_root}", *SMALL, *STATEFUL]
-    config = compose([*overrides, f"run.dir={folder}", f"run.tracking_uri={store}"])
+    words = ["data=nih", f"data.root={phantom_root}", *SMALL, "evaluation.report=false", *STATEFUL]
+    config = compose([*words, f"run.dir={folder}", f"run.tracking_uri={store}"])
     return folder, run_fit(config)
 
 
@@ -87,11 +87,11 @@ def uninterrupted(
 def test_killed_and_resumed(
     moment: dict[str, object],
     uninterrupted: tuple[Path, dict[str, float | None]],
-    overrides: Overrides,
+    undrawn: Overrides,
     store: str,
 ) -> None:
     whole, metrics = uninterrupted
-    words = overrides("cut", *STATEFUL)
+    words = undrawn("cut", *STATEFUL)
     killed(words, **moment)
     config = compose([*words, "resume=auto"])
     folder = config.run.dir
@@ -115,9 +115,9 @@ def test_killed_and_resumed(
 
 
 def test_ctrl_c_ends_cleanly_and_can_be_resumed(
-    overrides: Overrides, tmp_path: Path, store: str
+    undrawn: Overrides, tmp_path: Path, store: str
 ) -> None:
-    words = overrides("stopped", "trainer.max_epochs=1000")
+    words = undrawn("stopped", "trainer.max_epochs=1000")
     run = subprocess.Popen(
         [sys.executable, "-m", "cxr_lightning.fit", *words], stderr=subprocess.PIPE, text=True
     )
@@ -138,20 +138,20 @@ def test_ctrl_c_ends_cleanly_and_can_be_resumed(
 
 class TestRefusals:
     def test_a_finished_run(
-        self, uninterrupted: tuple[Path, dict[str, float | None]], overrides: Overrides
+        self, uninterrupted: tuple[Path, dict[str, float | None]], undrawn: Overrides
     ) -> None:
         folder, _ = uninterrupted
         with pytest.raises(ConfigError, match="that run is finished; nothing is left to resume"):
-            run_fit(compose([*overrides("x", *STATEFUL), f"resume={folder}"]))
+            run_fit(compose([*undrawn("x", *STATEFUL), f"resume={folder}"]))
 
     def test_auto_leaves_finished_runs_alone(
         self,
         uninterrupted: tuple[Path, dict[str, float | None]],
-        overrides: Overrides,
+        undrawn: Overrides,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         folder, _ = uninterrupted
-        words = overrides("x", *STATEFUL, f"run.dir={folder.parent / 'new'}", "resume=auto")
+        words = undrawn("x", *STATEFUL, f"run.dir={folder.parent / 'new'}", "resume=auto")
         metrics = run_fit(compose([*words]))
         written = (folder.parent / "new" / "metrics.json").stat()
         # A scheduler that runs the command of a finished run again does no harm.
@@ -159,17 +159,17 @@ class TestRefusals:
         assert (folder.parent / "new" / "metrics.json").stat() == written
         assert "nothing is left to do" in capsys.readouterr().out
 
-    def test_another_configuration(self, overrides: Overrides, tmp_path: Path) -> None:
-        words = overrides("cut", *STATEFUL)
+    def test_another_configuration(self, undrawn: Overrides, tmp_path: Path) -> None:
+        words = undrawn("cut", *STATEFUL)
         killed(words, at_step=(1, 0))
         with pytest.raises(ConfigError, match="that run has another configuration"):
             run_fit(compose([*words, "seed=9", f"resume={tmp_path / 'cut'}"]))
 
-    def test_not_a_run(self, overrides: Overrides, tmp_path: Path) -> None:
+    def test_not_a_run(self, undrawn: Overrides, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="must be never, auto, or a run's folder"):
-            run_fit(compose(overrides("x", f"resume={tmp_path}")))
+            run_fit(compose(undrawn("x", f"resume={tmp_path}")))
 
-    def test_changed_data(self, overrides: Overrides, tmp_path: Path, phantom_root: Path) -> None:
+    def test_changed_data(self, undrawn: Overrides, tmp_path: Path, phantom_root: Path) -> None:
         copy = tmp_path / "data"
         copy.mkdir()
         for entry in phantom_root.iterdir():
@@ -177,7 +177,7 @@ class TestRefusals:
                 (copy / entry.name).write_bytes(entry.read_bytes())
             else:
                 os.symlink(entry, copy / entry.name)
-        words = overrides("cut", *STATEFUL, f"data.root={copy}")
+        words = undrawn("cut", *STATEFUL, f"data.root={copy}")
         killed(words, at_step=(1, 0))
         table = copy / "Data_Entry_2017.csv"
         table.write_text(table.read_text().replace("No Finding", "Effusion", 1))

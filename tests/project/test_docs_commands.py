@@ -150,7 +150,7 @@ def test_the_tutorial_names_what_is_there(folder: Path) -> None:
 
 def test_the_tutorial_shows_the_data_as_they_are() -> None:
     text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
-    cohort = build_cohort(compose(["experiment=quick"]).data)
+    cohort = build_cohort(compose(["experiment=quick", "data.pixels=64"]).data)
     assert f"fingerprint of the data: {cohort.fingerprint}" in text
     for step in cohort.flow:
         assert f"{step.images:,} images of {step.patients:,} patients" in text
