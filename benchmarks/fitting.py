@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from cxr_lightning.config.compose import compose
 from cxr_lightning.config.schema import Config
+from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.hardware import place
 from cxr_lightning.history import History
 from cxr_lightning.labels import LabelSpace
@@ -18,6 +20,11 @@ from cxr_lightning.models.network import build_network
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.task import MultiLabelTask
 from cxr_lightning.trainer import build_trainer
+
+
+def module(words: list[str]) -> ChestXrayDataModule:
+    config = compose(words)
+    return ChestXrayDataModule(config.data, config.augment, seed=0)
 
 
 def build_task(config: Config, labels: LabelSpace, counts: LabelCounts) -> MultiLabelTask:

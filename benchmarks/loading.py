@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import peers
+from benchmarks import fitting, peers
 from benchmarks.measure import Goal, Row, Section
 from benchmarks.pictures import nih_folder
 from cxr_lightning.config.compose import compose
@@ -114,8 +114,7 @@ LATER = "The warp of each image is the cost."
 
 def module(root: Path, caches: Path) -> ChestXrayDataModule:
     words = ["data=nih", f"data.root={root}", "data.split=patient", f"data.cache_dir={caches}"]
-    config = compose([*words, "augment=standard"])
-    return ChestXrayDataModule(config.data, config.augment, seed=0)
+    return fitting.module([*words, "augment=standard"])
 
 
 def drain(loader: Iterable[Any]) -> int:

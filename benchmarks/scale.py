@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fitting import module
 from benchmarks.measure import Goal, Row, Section, elsewhere, private_memory, seconds, turns
 from benchmarks.pictures import IMAGES, PATIENTS, nih_folder, whole_folder
-from cxr_lightning.config.compose import compose
-from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cache import ImageCache
 
 SLOTS, SIDE = 8192, 512  # 2 GiB
@@ -128,11 +127,6 @@ def few_words(work: Path) -> list[str]:
 def whole_words(work: Path) -> list[str]:
     return ["data=nih", f"data.root={whole_folder(work)}", "data.image.size=32",
             f"data.cache_dir={work / 'caches-scale'}"]  # fmt: skip
-
-
-def module(words: list[str]) -> ChestXrayDataModule:
-    config = compose(words)
-    return ChestXrayDataModule(config.data, config.augment, seed=0)
 
 
 def taken_by_epochs(words: list[str]) -> float:

@@ -102,7 +102,8 @@ def write_outcome(
     results, metrics = one.results, one.metrics
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     tracker.log_artifact(run.write("metrics.json", text))
-    tracker.log_artifact(run.write("results.csv", results.to_csv()))
+    for name, rows in one.files.items():
+        tracker.log_artifact(run.write(f"{name}.csv", rows))
     tracker.log_metrics({name: value for name, value in metrics.items() if value is not None})
     bundle = run.path / "bundle.safetensors"
     info = _bundle_info(config, data, network, reading)
@@ -111,7 +112,6 @@ def write_outcome(
     tracker.log_model(bundle, register_as=config.run.register_as)
     tracker.log_artifact(run.path / "history.csv")
     tracker.set_tags({"mlflow.note.content": _description(config, cohort, results)})
-    _write_tables(record, one)
     if config.evaluation.report:
         _report(config, record, data, one, Bundle(info, network.eval()))
     level = f"{config.evaluation.level:.0%}"
@@ -176,15 +176,6 @@ def _description(config: Config, cohort: Cohort, results: pd.DataFrame) -> str:
         *(["", f"{FEW_NOTE}."] if few_of_a_class(results) else []),
     ]
     return "\n".join(lines)
-
-
-def _write_tables(record: Record, one: Assessment) -> None:
-    """Write subgroups, their gaps, and the operating points."""
-    write, log = record.run.write, record.tracker.log_artifact
-    for subgroups in one.subgroups:
-        for name, table in (("subgroups", subgroups.groups), ("gaps", subgroups.gaps)):
-            log(write(f"{name}_{subgroups.column}.csv", table.to_csv(index=False)))
-    log(write("operating_points.csv", one.points.to_csv()))
 
 
 def _report(

@@ -187,7 +187,7 @@ def check_free(config: Config) -> None:
         `run.dir` or the folder of `run.name` is taken, or no name of a folder.
     """
     path = chosen_folder(config)
-    if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path is not None and _is_taken(path):
         raise ConfigError(
             f"{path} exists and is not empty: choose another run.dir or run.name, or continue the "
             f"run in it with resume={path}"
@@ -202,11 +202,15 @@ def check_new_folder(folder: Path, option: str) -> None:
     ConfigError
         It names the folder and the option that chooses another.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if _is_taken(folder):
         raise ConfigError(f"{folder} exists and is not empty: choose another {option}=FOLDER")
     above = next((one for one in folder.parents if one.exists()), None)
     if above is not None and not above.is_dir():
         raise ConfigError(f"{option}={folder}: {above} is a file, no folder can be made in it")
+
+
+def _is_taken(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def _make_folder(config: Config) -> RunFolder:

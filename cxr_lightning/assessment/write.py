@@ -75,11 +75,8 @@ def write_evaluated(folder: Path, done: Evaluated, options: EvaluateOptions) -> 
     for one in done.assessed:
         end = f"_{one.name}" if several else ""
         write_predictions(one.predictions, folder / f"predictions{end}.parquet")
-        one.results.to_csv(folder / f"results{end}.csv")
-        one.points.to_csv(folder / f"operating_points{end}.csv")
-        for found in one.subgroups:
-            found.groups.to_csv(folder / f"subgroups_{found.column}{end}.csv", index=False)
-            found.gaps.to_csv(folder / f"gaps_{found.column}{end}.csv", index=False)
+        for name, table in one.files.items():
+            (folder / f"{name}{end}.csv").write_text(table, encoding="utf-8")
         text = json.dumps(one.metrics, indent=2, allow_nan=False) + "\n"
         (folder / f"metrics{end}.json").write_text(text, encoding="utf-8")
     for pair in done.comparisons:

@@ -32,8 +32,8 @@ class Sieve:
         """Drop the rows that a bool array of shape (rows,) marks.
 
         A step that leaves nothing out is told all the same, since a reader wants to know that it
-        was taken, unless it is for a `rare` defect. `bad` says that
-        only data.on_bad_image=skip leaves these out.
+        was taken, unless it is for a `rare` defect. `bad` says that only data.on_bad_image=skip
+        leaves these out.
         """
         marked = np.asarray(gone, dtype=bool)
         if rare and not marked.any():

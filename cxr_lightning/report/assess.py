@@ -65,6 +65,15 @@ class Assessment:
     metrics: dict[str, float | None]
     evaluation: EvaluationConfig
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The tables as CSV, by the stem of their file's name."""
+        files = {"results": self.results.to_csv(), "operating_points": self.points.to_csv()}
+        for found in self.subgroups:
+            files[f"subgroups_{found.column}"] = found.groups.to_csv(index=False)
+            files[f"gaps_{found.column}"] = found.gaps.to_csv(index=False)
+        return files
+
 
 def assess(
     predictions: pd.DataFrame,

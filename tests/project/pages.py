@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from cxr_lightning.cli import run_verb
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -45,6 +48,11 @@ def write_files(root: Path, suffix: str) -> None:
             file = root / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text.partition("\n")[2], encoding="utf-8")
+
+
+def run(verb: str, words: list[str]) -> None:
+    """Run a verb in this process, and expect that it ends well."""
+    assert run_verb(importlib.import_module(f"cxr_lightning.{verb}").main, words) == 0
 
 
 def small_phantom(root: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -14,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose
 from cxr_lightning.data.cohort import build_cohort
 from tests.data.conftest import write_radiograph
-from tests.project.pages import COMMANDS, DOCS, small_phantom, write_files
+from tests.project.pages import COMMANDS, DOCS, run, small_phantom, write_files
 
 README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 LINES = [
@@ -36,10 +34,6 @@ LABELS = "data.labels=[Effusion,Mass,Infiltration]"
 
 def lines(*verbs: str) -> list[str]:
     return [line for line in LINES if line.split()[2].removeprefix("cxr_lightning.") in verbs]
-
-
-def run(verb: str, words: list[str]) -> None:
-    assert run_verb(importlib.import_module(f"cxr_lightning.{verb}").main, words) == 0
 
 
 def small_data(words: list[str], root: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import shutil
@@ -22,6 +21,7 @@ from cxr_lightning.fit import main
 from cxr_lightning.hpo.check import Composer, checked_configurations
 from cxr_lightning.hpo.reading import read_space
 from cxr_lightning.models.network import build_network
+from tests.project.pages import run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -167,8 +167,7 @@ def test_other_verbs(
         words = [
             word.replace("input=", "input=") + "/images" * ("input=" in word) for word in words
         ]
-    module = importlib.import_module(f"cxr_lightning.{verb}")
-    assert run_verb(module.main, words) == 0
+    run(verb, words)
     written = {path.name for path in tmp_path.rglob("*")}
     expected = {
         "prepare": "audit.html",
