@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cxr_lightning.phantom import write_phantom
@@ -15,6 +16,10 @@ from cxr_lightning.phantom import write_phantom
 # Shells start jobs in the background with Ctrl-C ignored, and processes inherit that; several tests
 # interrupt processes of theirs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# the same examples each time, however long they take on a busy machine
+hypothesis.settings.register_profile("cxr_lightning", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("cxr_lightning")
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 

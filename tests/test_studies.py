@@ -78,7 +78,7 @@ def test_unknown_and_uncertain_labels_are_allowed() -> None:
     validate_studies(studies, LABELS)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     patients=st.lists(st.integers(0, 40), min_size=3, max_size=200).filter(
         lambda p: len(set(p)) >= 3

@@ -12,9 +12,11 @@ Alpha is ignored, and so is EXIF orientation.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
 import kornia_rs
@@ -25,7 +27,6 @@ from cxr_lightning.data import png
 from cxr_lightning.data.unreadable import UnreadableImage
 
 if TYPE_CHECKING:
-    from cxr_lightning.config.schema import ImageConfig
     from cxr_lightning.data.dicom_display import Voi
 
 __all__ = [
@@ -43,11 +44,26 @@ __all__ = [
     "to_grey",
 ]
 
-DECODER_VERSION = 2
-"""Raised whenever the same file would give other pixels; caches of another version are not used."""
+DECODER_VERSION = 3
+"""Raised whenever the same file would give other pixels or another hash of them; caches of another
+version are not used."""
 
 _JPEG = b"\xff\xd8\xff"
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
+
+
+PERIODS = (4, 8, 16, 32, 64, 128)  # beyond them the products are more than OpenCV's sums
+
+
+class Drawn(Protocol):
+    """What of `ImageConfig` decides pixels; decoders start sooner without its validation."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def fit(self) -> str: ...
+    @property
+    def voi(self) -> Voi: ...
 
 
 class Box(NamedTuple):
@@ -103,7 +119,7 @@ def is_picture(data: bytes) -> bool:
     return data.startswith((png.SIGNATURE, _JPEG))
 
 
-def read_resized(path: Path | str, image: ImageConfig) -> NDArray[np.uint8]:
+def read_resized(path: Path | str, image: Drawn) -> NDArray[np.uint8]:
     """Read a radiograph as a uint8 square of `image.size` pixels.
 
     The whole picture is decoded and then resized. The reduced decoding of JPEG is not used: it
@@ -112,7 +128,7 @@ def read_resized(path: Path | str, image: ImageConfig) -> NDArray[np.uint8]:
     return resize_to_square(read_image(path, voi=image.voi), image)
 
 
-def placement(height: int, width: int, image: ImageConfig) -> Placement:
+def placement(height: int, width: int, image: Drawn) -> Placement:
     """Say how a picture of `height` x `width` pixels comes to lie in the square.
 
     Coordinates on the picture are mapped into the square with it, and back: a box of an
@@ -135,7 +151,7 @@ def placement(height: int, width: int, image: ImageConfig) -> Placement:
     )
 
 
-def resize_to_square(image: NDArray[np.uint8], config: ImageConfig) -> NDArray[np.uint8]:
+def resize_to_square(image: NDArray[np.uint8], config: Drawn) -> NDArray[np.uint8]:
     """Resize a (height, width) picture to (size, size): padded with black, cropped or stretched.
 
     Shrinking averages over areas, enlarging is bilinear; each axis by itself, so that a stretched
@@ -146,7 +162,7 @@ def resize_to_square(image: NDArray[np.uint8], config: ImageConfig) -> NDArray[n
     part: Any = image[top : top + height, left : left + width]
     shrunk = (min(height, target.height), min(width, target.width))
     if part.shape != shrunk:
-        part = cv2.resize(part, shrunk[::-1], interpolation=cv2.INTER_AREA)
+        part = _averaged(part, shrunk)
     if part.shape != (target.height, target.width):
         part = cv2.resize(part, (target.width, target.height), interpolation=cv2.INTER_LINEAR)
     if part.shape == (config.size, config.size):
@@ -155,6 +171,40 @@ def resize_to_square(image: NDArray[np.uint8], config: ImageConfig) -> NDArray[n
     top, left, height, width = target
     square[top : top + height, left : left + width] = part
     return square
+
+
+def _averaged(picture: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Shrink by averaging over areas: what OpenCV's INTER_AREA computes.
+
+    The areas of 1024 rows in 224 repeat every 32 rows and 7 areas, so they are a product with one
+    small matrix, in a third of OpenCV's time. Only where the weights are exact in float32, so that
+    nothing is rounded but the result: both ways then give the same pixels.
+    """
+    rows, columns = (areas(*sides) for sides in zip(picture.shape, shape, strict=True))
+    if rows is None or columns is None:
+        return np.asarray(
+            cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8
+        )
+    bands = picture.reshape(-1, rows.shape[1], picture.shape[1]).astype(np.float32)
+    shrunk = (rows @ bands).reshape(shape[0], -1, columns.shape[1]) @ columns.T
+    return np.rint(shrunk).astype(np.uint8).reshape(shape)
+
+
+@lru_cache
+def areas(length: int, cells: int) -> NDArray[np.float32] | None:
+    """Return the share of each pixel in each cell, for the part of a line that repeats.
+
+    None where the part is not a power of two, whose shares are exact, or OpenCV is as fast: each
+    cell a whole number of pixels.
+    """
+    common = math.gcd(length, cells)
+    length, cells = length // common, cells // common
+    if length not in PERIODS or cells == 1 or cells > length:
+        return None
+    pixel, cell = np.arange(length), np.arange(cells)[:, None]
+    ends = np.minimum((cell + 1) * length, (pixel + 1) * cells)
+    overlap = ends - np.maximum(cell * length, pixel * cells)
+    return (overlap.clip(0) / length).astype(np.float32)
 
 
 def to_grey(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -76,7 +76,7 @@ def test_paths_are_taken_as_they_are(path: str) -> None:
     assert compose(["data=nih", f"data.root={path}"]).data.root == Path(path)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(1e-6, 1.0))
 def test_numbers_survive(lr: float) -> None:
     assert compose([f"optim.lr={lr!r}"]).optim.lr == lr

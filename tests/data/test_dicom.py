@@ -287,7 +287,7 @@ class TestOrder:
         first = cv2.resize(grey, (3, 3), interpolation=cv2.INTER_AREA)
         return first.astype(int), dicom_to_grey(averaged).astype(int)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         seed=st.integers(0, 2**32 - 1),
         low=st.integers(0, 3000),
@@ -298,7 +298,7 @@ class TestOrder:
         first, then = self.both(stored, low + span / 2 + 0.5, span + 1)
         assert np.abs(first - then).max() <= 1
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         seed=st.integers(0, 2**32 - 1),
         centre=st.floats(0, 4095),

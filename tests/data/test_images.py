@@ -18,6 +18,7 @@ from PIL import Image
 from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data.images import (
     UnreadableImage,
+    areas,
     placement,
     read_image,
     read_resized,
@@ -162,7 +163,7 @@ class TestPNG:
         grey = read(raw_png(rows, 53, 37, 16, 0, 0, broken_profile))
         np.testing.assert_array_equal(grey, to_grey(GREY.astype(np.uint16)))
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["L", "RGB", "RGBA"]), st.data())
     def test_decoders_agree_bit_for_bit(self, tmp_path_factory, height, width, mode, data):
         seed = data.draw(st.integers(0, 2**32 - 1))
@@ -228,7 +229,7 @@ class TestBrokenPNG:
         with pytest.raises(UnreadableImage, match="no palette"):
             read(raw_png(b"\0" * 30, 5, 5, 8, 3))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.sampled_from(sorted(PICTURES)), st.data())
     def test_garbage_is_refused_or_harmless(self, tmp_path_factory, kind, data):
         content = bytearray(PICTURES[kind])
@@ -324,6 +325,38 @@ class TestResize:
         means = image.reshape(32, 4, 32, 4).mean((1, 3))
         assert np.abs(resize_to_square(image, ImageConfig(size=32)) - means).max() <= 0.51
 
+    @pytest.mark.parametrize(
+        ("height", "width", "size"),
+        [
+            (1024, 1024, 224),
+            (1024, 1024, 448),  # 7 areas in 16 pixels
+            (2048, 1664, 224),  # 7 in 64, both ways
+            (1024, 832, 320),
+            (512, 512, 96),
+            (1024, 1024, 256),  # whole numbers of pixels
+            (1024, 1024, 299),  # nothing repeats
+            (1024, 1000, 224),  # repeats down, not across
+        ],
+    )
+    def test_large_pictures_are_averaged_as_by_opencv(self, height, width, size):
+        image = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+        image[: height // 2] = cv2.blur(image[: height // 2], (9, 9))
+        config = ImageConfig(size=size)
+        top, left, rows, columns = placement(height, width, config).target
+        expected = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        square = resize_to_square(image, config)
+        np.testing.assert_array_equal(square[top : top + rows, left : left + columns], expected)
+
+    def test_the_averages_are_products_where_the_pattern_repeats(self):
+        shares = areas(1024, 224)
+        assert shares is not None
+        assert shares.shape == (7, 32)
+        np.testing.assert_array_equal(shares.sum(0) * 32, 7)
+        np.testing.assert_array_equal(shares.sum(1), 1)
+        np.testing.assert_array_equal(shares[0, :6], np.array([7, 7, 7, 7, 4, 0]) / 32)
+        assert areas(1024, 299) is None
+        assert areas(1024, 256) is None
+
     def test_pad_by_hand(self):
         image = np.full((64, 32), 200, np.uint8)
         square = resize_to_square(image, ImageConfig(size=32, fit="pad"))
@@ -340,7 +373,7 @@ class TestResize:
         square = resize_to_square(image, ImageConfig(size=32, fit="stretch"))
         np.testing.assert_array_equal(square, 100)
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(
         st.integers(1, 90), st.integers(1, 90), st.integers(32, 64),
         st.sampled_from(["pad", "crop", "stretch"]), st.integers(1, 255),

@@ -45,7 +45,7 @@ def test_draws_are_patients_with_replacement() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_fast_replicates_equal_scikit_learn_on_resampled_rows(data) -> None:
     rows = data.draw(st.integers(2, 30))
     patients = data.draw(hnp.arrays(np.intp, rows, elements=st.integers(0, 7)))

@@ -49,7 +49,7 @@ def test_equals_scikit_learn_without_ties(make_table) -> None:
     y_score=hnp.arrays(np.float64, 20, elements=st.integers(0, 4).map(lambda x: x / 4)),
     bins=st.integers(1, 30),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bins_hold_everything_once_and_ties_together(y_true, y_score, bins) -> None:
     curve = reliability_curve(y_true, y_score, bins=bins)
     assert curve.images.sum() == 20

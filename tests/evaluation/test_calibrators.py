@@ -116,7 +116,7 @@ def test_temperature_equals_a_search_of_the_loss(seed: int) -> None:
     y_true=hnp.arrays(np.float64, 25, elements=st.sampled_from([0.0, 1.0])),
     logits=hnp.arrays(np.float64, 25, elements=st.integers(-8, 8).map(lambda x: x / 2)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_isotonic_equals_scikit_learn(y_true, logits) -> None:
     calibration = fit(y_true, logits, "isotonic")
     if not calibration.fitted[0]:
@@ -137,7 +137,7 @@ def test_isotonic_equals_scikit_learn(y_true, logits) -> None:
     y_true=hnp.arrays(np.float64, 30, elements=st.sampled_from([0.0, 1.0, np.nan])),
     logits=hnp.arrays(np.float64, 30, elements=st.floats(-30, 30, width=32)),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_invariants(kind, y_true, logits) -> None:
     calibration = fit(y_true, logits, kind)
     at = np.sort(logits)[:, None]

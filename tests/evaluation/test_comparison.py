@@ -203,7 +203,7 @@ def test_holm_by_hand() -> None:
 
 
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_holm_rejects_what_the_step_down_procedure_rejects(p_values) -> None:
     corrected = holm(p_values)
     assert (corrected >= np.array(p_values)).all()

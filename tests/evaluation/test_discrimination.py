@@ -58,7 +58,7 @@ def test_auroc_by_hand() -> None:
 
 @pytest.mark.parametrize(("metric", "sklearn"), PAIRS)
 @given(problem=problems())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_scikit_learn_with_ties_and_unknowns(metric, sklearn, problem) -> None:
     np.testing.assert_allclose(
         metric(*problem), reference(sklearn, *problem), rtol=0, atol=1e-12, equal_nan=True
@@ -87,7 +87,7 @@ def test_equals_scikit_learn_on_a_large_table(metric, sklearn) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @given(problem=problems(), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_invariants(metric, problem, data) -> None:
     y_true, y_score = problem
     value = metric(y_true, y_score)
@@ -109,7 +109,7 @@ def test_invariants(metric, problem, data) -> None:
 
 
 @given(problem=problems())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_auroc_of_negated_scores_is_the_complement(problem) -> None:
     y_true, y_score = problem
     np.testing.assert_allclose(

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -40,7 +40,6 @@ def test_overlaps_of_nothing() -> None:
 boxes = st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2)
 
 
-@settings(deadline=None)
 @given(boxes, boxes)
 def test_overlaps_equal_those_of_drawn_masks(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     first, second = (np.zeros((40, 40), bool) for _ in range(2))

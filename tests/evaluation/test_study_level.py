@@ -125,7 +125,7 @@ def test_another_pooling_is_refused(table: pd.DataFrame) -> None:
         predictions_per_study(table, "median")  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["max", "mean"]))
 def test_pooling_equals_a_loop_and_feeds_the_metrics(seed: int, pooling: str) -> None:
     generator = np.random.default_rng(seed)

@@ -91,7 +91,7 @@ def goodness(options, y_true, y_score, threshold) -> tuple[float, ...]:
     y_true=hnp.arrays(np.float64, (12, 1), elements=st.sampled_from([0.0, 1.0])),
     logits=hnp.arrays(np.float32, (12, 1), elements=st.floats(-30, 30, width=32)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_threshold_is_better_than_the_fitted(options, y_true, logits) -> None:
     y_score = expit(logits.astype(np.float64))
     thresholds = fit_thresholds(y_true, y_score, ["x"], **options)

@@ -250,7 +250,7 @@ class TestMeaning:
             assert met[name] == {plain(one) for one in bounds}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-99, 99) | st.text("aB1 _,:'\\[]{}", max_size=6),
@@ -276,7 +276,7 @@ def is_same(found: object, value: object) -> bool:
     return found == value or (text and str(found).lower() in (str(value).lower(), "none"))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31))
 def test_what_is_suggested_composes(seed: int) -> None:
     reading = read_space(["sweep=default"])

@@ -109,7 +109,7 @@ def test_pareto_front_by_hand() -> None:
     assert [trial.number for trial in best_trials(trials, BOTH)] == [0, 2, 5, 3, 1, 4]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
 def test_pareto_front_is_optunas(values: list[tuple[int, int]]) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)

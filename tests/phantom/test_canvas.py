@@ -50,7 +50,7 @@ def test_union_of_polygons_counts_overlap_once() -> None:
     high=st.floats(5, 80),
     angle=st.floats(-180, 180),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_ellipse_and_blob_equal_their_formulas(
     x: float, y: float, wide: float, high: float, angle: float
 ) -> None:
@@ -129,7 +129,7 @@ def test_bounding_box_by_hand() -> None:
     first=st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3), st.integers(0, 2)),
     second=st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3), st.integers(0, 2)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_streams_differ_exactly_when_their_addresses_do(
     first: tuple[int, int, int, int], second: tuple[int, int, int, int]
 ) -> None:

@@ -37,7 +37,7 @@ def make(folder: Path, deliver: Callable[[list[dict]], None]) -> Sender:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.booleans(), min_size=1, max_size=25),
     st.lists(st.booleans(), max_size=25),
