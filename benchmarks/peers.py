@@ -13,6 +13,18 @@ from typing import Any
 import albumentations
 import cv2
 import torch
+import torchxrayvision as xrv
+from monai.data import CacheDataset, PersistentDataset, ThreadDataLoader
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirst,
+    LoadImage,
+    RandAdjustContrast,
+    RandRotate,
+    RandZoom,
+    Resize,
+    ScaleIntensity,
+)
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -40,8 +52,6 @@ def loader(dataset: Any, workers: int) -> DataLoader[Any]:
 
 def torchxrayvision(root: Path, workers: int, engine: str) -> DataLoader[Any]:
     """https://github.com/mlmed/torchxrayvision, "dataset tools"; no augmentation there."""
-    import torchxrayvision as xrv
-
     transform = transforms.Compose(
         [xrv.datasets.XRayCenterCrop(), xrv.datasets.XRayResizer(SIZE, engine=engine)]
     )
@@ -63,18 +73,6 @@ def monai(
     `threaded`: by the loader of https://github.com/Project-MONAI/tutorials,
     acceleration/fast_model_training_guide.md: what is cached need not pass between processes.
     """
-    from monai.data import CacheDataset, PersistentDataset, ThreadDataLoader
-    from monai.transforms import (
-        Compose,
-        EnsureChannelFirst,
-        LoadImage,
-        RandAdjustContrast,
-        RandRotate,
-        RandZoom,
-        Resize,
-        ScaleIntensity,
-    )
-
     transform = Compose(
         [
             LoadImage(image_only=True),

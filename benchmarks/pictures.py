@@ -28,6 +28,12 @@ def nih_folder(work: Path, images: int = 600) -> Path:
     return root
 
 
+def nih_words(root: Path, caches: Path) -> list[str]:
+    """Return how `fit` is told to train on such a folder."""
+    chosen = ["data=nih", f"data.root={root}", "data.split=patient", f"data.cache_dir={caches}"]
+    return [*chosen, "augment=standard"]
+
+
 def whole_folder(work: Path) -> Path:
     """Return all of ChestX-ray14 with official lists and pictures of 32 x 32 pixels of noise."""
     root = work / f"nih-{IMAGES}"
