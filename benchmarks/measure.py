@@ -101,9 +101,16 @@ def elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def private_memory(process: int | str = "self") -> float:
-    """MiB of a process that are its own, which mapped files are not; 0 where it is gone."""
+    """MiB of a process that are its own, which mapped files are not.
+
+    0 where it is gone, or still the image of its parent: until a child becomes another program,
+    the memory that it shares with its parent counts as its own.
+    """
+    started = [Path("/proc") / str(one) / "cmdline" for one in ("self", process)]
     try:
         status = Path(f"/proc/{process}/status").read_text()
+        if process != "self" and len({file.read_bytes() for file in started}) == 1:
+            return 0.0
     except OSError:
         return 0.0
     anonymous = [line for line in status.splitlines() if line.startswith("RssAnon")]
