@@ -102,7 +102,7 @@ def validate_studies(
     )
     for name in labels.names:
         values = studies[name].to_numpy(dtype=np.float32, copy=False)
-        wrong = ~(np.isnan(values) | np.isin(values, (1, 0, -1)))
+        wrong = ~((values == 0) | (np.abs(values) == 1) | np.isnan(values))
         what = f"label {name} must be 1, 0, -1 (uncertain) or unknown"
         problems += _rows(studies, wrong, what, show=name)
     for split in SPLITS:
@@ -178,8 +178,11 @@ def split_by_patient(
             f"{len(patients)} patient(s) cannot be divided into {', '.join(fractions)}: "
             f"at least {len(fractions)} are needed"
         )
-    positive = np.zeros((len(patients), len(labels)), dtype=bool)
-    np.logical_or.at(positive, codes, np.nan_to_num(label_array(studies, labels)) >= 0.5)
+    images_with = [
+        np.bincount(codes[column >= 0.5], minlength=len(patients))
+        for column in label_array(studies, labels).T  # not a number is not positive
+    ]
+    positive = np.stack(images_with, axis=1) > 0
     images = np.bincount(codes, minlength=len(patients))
     order = _stratified_order(positive, images, np.random.default_rng(seed))
     dealt = np.empty(len(patients), dtype=np.int64)
@@ -288,7 +291,7 @@ def fingerprint(studies: pd.DataFrame, labels: LabelSpace) -> str:
     Two runs whose fingerprints are equal were trained and tested on the same images with the same
     labels, so that their numbers can be compared.
     """
-    ordered = studies.sort_values("sample_id")
+    ordered = studies[["sample_id", "split", *labels.names]].sort_values("sample_id")
     digest = hashlib.sha256("\x1f".join(labels.names).encode())
     for column in ("sample_id", "split"):
         digest.update("\x1f".join(ordered[column].astype(str).tolist()).encode())

@@ -9,10 +9,12 @@ folders.
 from __future__ import annotations
 
 import gzip
+import operator
 import os
 import zlib
+from itertools import repeat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -110,7 +112,7 @@ def read_studies(config: Config) -> Reading:
             "sample_id": raw["Image Index"],
             "image_path": _image_paths(root, images),
             "patient_id": raw["Patient ID"].astype(str),
-            "study_id": raw["Image Index"].str.replace(r"^(.+)\.[^.]*$", r"\1", regex=True),
+            "study_id": _stems(raw["Image Index"]),
             "view": _views(raw),
             "split": "",
             "age_years": ages,
@@ -118,7 +120,9 @@ def read_studies(config: Config) -> Reading:
         }
     )
     if "Follow-up #" in raw:
-        studies["visit"] = pd.to_numeric(raw["Follow-up #"], errors="coerce").astype(np.float64)
+        visits, words = pd.factorize(raw["Follow-up #"])  # few differ, and they are parsed slowly
+        numbers = pd.to_numeric(pd.Series(words), errors="coerce")
+        studies["visit"] = numbers.to_numpy(np.float64)[visits]
     findings = _findings(raw["Finding Labels"], file)
     studies = studies.assign(
         **{name: findings[name] for name in labels.names},
@@ -147,17 +151,28 @@ def _image_paths(root: Path, names: list[str]) -> list[str]:
     folders = [root, root / "images"]
     for nested in sorted(root.glob("images*")):
         folders += [nested, nested / "images"]
+    folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    absent = root / "images"
+    if folders[-1] == absent:
+        folders.pop()  # what is nowhere else has its path here without a look
     above: dict[str, str] = {}
-    for folder in dict.fromkeys(folders):
-        if not folder.is_dir():
-            continue
+    for folder in reversed(folders):  # the first that holds an image counts
         try:
             found = os.listdir(folder)
         except OSError as error:
             raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
-        above = dict.fromkeys(found, os.path.join(folder, "")) | above
-    absent = os.path.join(root, "images", "")
-    return [above.get(name, absent) + name for name in names]
+        above |= dict.fromkeys(found, os.path.join(folder, ""))
+    prefixes = map(above.get, names, repeat(os.path.join(absent, "")))
+    return [*map(operator.add, prefixes, names)]
+
+
+def _stems(names: pd.Series) -> pd.Series:
+    """Return file names without what follows their last dot."""
+    stems = names.str.removesuffix(".png")
+    others = stems == names  # a pattern takes twenty times as long
+    if others.any():
+        stems = stems.mask(others, names[others].str.replace(r"^(.+)\.[^.]*$", r"\1", regex=True))
+    return stems
 
 
 def _views(raw: pd.DataFrame) -> pd.Series:
@@ -195,8 +210,19 @@ def _findings(text: pd.Series, file: Path) -> dict[str, np.ndarray]:
 
 def _official_split(images: list[str], root: Path) -> list[str]:
     lists = {split: _read_list(root, name) for split, name in _LISTS.items()}
-    of = {image: split for split, listed in lists.items() for image in listed}
-    split = [of.get(image, "") for image in images]
+    of: dict[str, str] = {}
+    for name, listed in lists.items():
+        of |= dict.fromkeys(listed, name)
+    split = [*map(of.get, images, repeat(""))]
+    counts = (len(images), sum(map(len, lists.values())), len(of))
+    if "" in split or len(set(counts)) > 1:
+        _refuse_lists(images, split, lists, root)
+    return split
+
+
+def _refuse_lists(
+    images: list[str], split: list[str], lists: dict[str, set[str]], root: Path
+) -> NoReturn:
     problems = []
     if both := sorted(lists["train_val"] & lists["test"]):
         problems.append(f"{len(both)} image(s) on both lists:\n{bullet_list(both)}")
@@ -210,10 +236,8 @@ def _official_split(images: list[str], root: Path) -> list[str]:
         problems.append(
             f"{len(unlisted)} image(s) of the table are on neither list:\n{bullet_list(unlisted)}"
         )
-    if problems:
-        problems.append("Correct the lists, or use data.split=patient, which does not need them.")
-        raise DataError(f"{root}: the official lists do not fit the table\n" + "\n".join(problems))
-    return split
+    problems.append("Correct the lists, or use data.split=patient, which does not need them.")
+    raise DataError(f"{root}: the official lists do not fit the table\n" + "\n".join(problems))
 
 
 def _crossing(studies: pd.DataFrame) -> str:
