@@ -15,16 +15,18 @@ SECTIONS = (
     *("loading", "decoding", "building", "scale", "training", "waiting", "gpu"),
     *("evaluation", "inference", "pruning"),
 )
+LONG = ("pruning",)  # a quarter of an hour; measured where it is named
 MOST = {"waiting": 3, "pruning": 3}  # repeats of what takes long; that is enough to see the spread
+HELP = f"of {', '.join(SECTIONS)}; without any, all but {', '.join(LONG)}"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=HELP)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    names: list[str] = options.sections or [*SECTIONS]
+    names: list[str] = options.sections or [name for name in SECTIONS if name not in LONG]
     if unknown := sorted(set(names) - set(SECTIONS)):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     for name in names:  # what fails or is interrupted leaves no older numbers behind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def bootstrap(
         return discrimination_replicates(y_true, y_score, patient, redrawn, metrics=metrics)
 
     values = ours()
-    turn = iter(range(repeats))
+    turn = count()
     differences: list[float] = []
 
     def loop() -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks import peers
-from benchmarks.measure import Goal, Row, Section
+from benchmarks.measure import Goal, Row, Section, calm
 from benchmarks.pictures import nih_folder, nih_words
 from cxr_lightning.config.compose import compose
 from cxr_lightning.data.base import ChestXrayDataModule
@@ -45,33 +45,37 @@ def measure(work: Path, repeats: int) -> Section:
     first: dict[str, list[float]] = {}
     later: dict[str, list[float]] = {}
 
-    def note(rates: dict[str, list[float]], name: str, images: int, start: float) -> None:
-        rates.setdefault(name, []).append(images / (time.perf_counter() - start))
-        print(f"  {name}: {rates[name][-1]:,.0f} images/s", flush=True)
+    def by_peer(make: Callable[[], Iterable[Any]]) -> tuple[float, float]:
+        shutil.rmtree(caches, ignore_errors=True)
+        start = time.perf_counter()
+        loader = make()
+        images = drain(loader)
+        middle = time.perf_counter()
+        return images / (middle - start), drain(loader) / (time.perf_counter() - middle)
 
+    def by_us(finished: Callable[[Iterable[Any]], Iterable[Any]]) -> tuple[float, float]:
+        shutil.rmtree(caches, ignore_errors=True)
+        start = time.perf_counter()
+        data = ChestXrayDataModule(config.data, config.augment, seed=0)
+        data.prepare()
+        training = data.train_dataloader()
+        loaders = (training, data.val_dataloader(), data.test_dataloader())
+        images = sum(drain(finished(one)) for one in loaders)
+        middle = time.perf_counter()
+        more = 0
+        for epoch in range(1, EPOCHS + 1):
+            training.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            more += drain(finished(training))
+        return images / (middle - start), more / (time.perf_counter() - middle)
+
+    calls = {name: partial(by_peer, make) for name, make in makers.items()}
+    calls |= {OURS: partial(by_us, partial(normalised, normalise)), BYTES: partial(by_us, iter)}
     for _ in range(repeats):
-        for name, make in makers.items():
-            shutil.rmtree(caches, ignore_errors=True)
-            start = time.perf_counter()
-            loader = make()
-            note(first, name, drain(loader), start)
-            start = time.perf_counter()
-            note(later, name, drain(loader), start)
-            del loader
-        for name, finished in ((OURS, partial(normalised, normalise)), (BYTES, iter)):
-            shutil.rmtree(caches, ignore_errors=True)
-            start = time.perf_counter()
-            data = ChestXrayDataModule(config.data, config.augment, seed=0)
-            data.prepare()
-            training = data.train_dataloader()
-            loaders = (training, data.val_dataloader(), data.test_dataloader())
-            note(first, name, sum(drain(finished(one)) for one in loaders), start)
-            start = time.perf_counter()
-            images = 0
-            for epoch in range(1, EPOCHS + 1):
-                training.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-                images += drain(finished(training))
-            note(later, name, images, start)
+        for name, call in calls.items():
+            rates = calm(call)
+            for epochs, rate in zip((first, later), rates, strict=True):
+                epochs.setdefault(name, []).append(rate)
+            print(f"  {name}: {rates[0]:,.0f} images/s, then {rates[1]:,.0f}", flush=True)
     rows = [Row(f"{name}: first epoch", "images/s", rates) for name, rates in first.items()]
     rows += [Row(f"{name}: later epochs", "images/s", rates) for name, rates in later.items()]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as command
-from benchmarks import gpu
+from benchmarks import gpu, measure
 from benchmarks.measure import Goal, Row, Section, private_memory
 from benchmarks.page import write_page
 
@@ -120,6 +120,38 @@ def test_without_a_gpu_the_section_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
     section = gpu.measure(tmp_path, 1)
     assert section.rows == []
     assert "no GPU on this machine" in section.unmeasured[0]
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ([5], 1),  # nothing to repeat
+        ([30, 5], 2),
+        ([30, 40, 20, 0], 3),  # the last of three, which is the calmest of them
+        ([20, 40, 30, 0], 1),
+    ],
+)
+def test_what_the_host_disturbed_is_measured_again(
+    missing: list[int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = [(0.0, 0.0)]
+    for share in missing:
+        ticks.append((ticks[-1][0] + 100, ticks[-1][1] + share))
+    made: list[int] = []
+    monkeypatch.setattr(measure, "taken", lambda: ticks[len(made)])
+
+    def call() -> int:
+        made.append(1)
+        return len(made)
+
+    assert measure.calm(call) == expected
+
+
+def test_processor_time_that_is_missing_is_a_part_of_what_was_wanted() -> None:
+    before = measure.taken()
+    sum(range(10**7))
+    assert measure.taken()[0] > before[0]
+    assert 0 <= measure.share_taken(before) <= 1
 
 
 def test_private_memory_is_that_of_a_process_and_0_of_none() -> None:
