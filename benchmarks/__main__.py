@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ SECTIONS = (
 LONG = ("pruning",)  # a quarter of an hour; measured where it is named
 MOST = {"waiting": 3, "pruning": 3}  # repeats of what takes long; that is enough to see the spread
 HELP = f"of {', '.join(SECTIONS)}; without any, all but {', '.join(LONG)}"
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 
@@ -43,11 +45,15 @@ def main() -> int:
 def measured(name: str, repeats: int) -> bool:
     """Measure in a process of its own: none inherits threads, memory or caches.
 
-    Where it fails, its last line is saved in place of numbers.
+    Where it fails, its last line is saved in place of numbers. Python keeps its bytecode there, as
+    it does by default: without it, each start would compile the package anew.
     """
     print(f"{name} ...", flush=True)
     command = [sys.executable, "-m", "benchmarks.section", name, str(repeats)]
-    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    environment = {name: os.environ[name] for name in os.environ if name != NO_BYTECODE}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
     sys.stderr.write(done.stderr)
     if done.returncode:
         last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]

@@ -114,8 +114,8 @@ METHOD = (
     "with the same loss, in processor time of one thread from the "
     f"{FIRST + 1}st step of an epoch to its last. History, MLflow and checkpoints are written, and "
     "the line of progress is printed, at the end of an epoch: that is not in it. AUROC: on the "
-    "640 test images of 1,600 synthetic radiographs after four epochs at 32 pixels, three labels, a "
-    "seed a run."
+    "640 test images of 1,600 synthetic radiographs after four epochs at 32 pixels, three labels, "
+    "a seed a run."
 )
 
 
