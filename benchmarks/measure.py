@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 Measured = TypeVar("Measured")
 CALM = 0.1  # share of the processor time that may be missing from a measurement
 TRIES = 3  # of a measurement from which more was missing
+PATIENCE = 300  # seconds to wait for a calm host before a measurement
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,23 @@ def share_taken(before: tuple[float, float]) -> float:
     return steal / wanted if wanted else 0.0
 
 
+def settle() -> None:
+    """Wait while the host takes much of the processor, as far as a third of a second shows it."""
+    start = time.perf_counter()
+    while time.perf_counter() - start < PATIENCE:
+        before, looked = taken(), time.perf_counter()
+        while time.perf_counter() - looked < 0.3:
+            pass
+        if share_taken(before) <= CALM:
+            return
+        time.sleep(5)
+
+
 def calm(call: Callable[[], Measured], tries: int = TRIES) -> Measured:
     """Call again where the host took much of the processor meanwhile; return the calmest."""
     found: list[tuple[float, Measured]] = []
     while len(found) < tries and not (found and found[-1][0] <= CALM):
+        settle()
         before = taken()
         measured = call()
         found.append((share_taken(before), measured))

@@ -139,12 +139,23 @@ def test_what_the_host_disturbed_is_measured_again(
         ticks.append((ticks[-1][0] + 100, ticks[-1][1] + share))
     made: list[int] = []
     monkeypatch.setattr(measure, "taken", lambda: ticks[len(made)])
+    monkeypatch.setattr(measure, "settle", lambda: None)
 
     def call() -> int:
         made.append(1)
         return len(made)
 
     assert measure.calm(call) == expected
+
+
+def test_a_measurement_waits_for_a_calm_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter((0.5, 0.3, 0.05, 0.5))
+    slept: list[float] = []
+    monkeypatch.setattr(measure, "share_taken", lambda before: next(shares))
+    monkeypatch.setattr("time.sleep", slept.append)
+    measure.settle()
+    assert len(slept) == 2
+    assert next(shares) == 0.5  # it looked three times
 
 
 def test_processor_time_that_is_missing_is_a_part_of_what_was_wanted() -> None:
