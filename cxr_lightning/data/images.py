@@ -50,8 +50,6 @@ version are not used."""
 
 _JPEG = b"\xff\xd8\xff"
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
-
-
 PERIODS = (4, 8, 16, 32, 64, 128)  # beyond them the products are more than OpenCV's sums
 
 
