@@ -50,7 +50,7 @@ def measured(name: str, repeats: int) -> bool:
     """
     print(f"{name} ...", flush=True)
     command = [sys.executable, "-m", "benchmarks.section", name, str(repeats)]
-    environment = {name: os.environ[name] for name in os.environ if name != NO_BYTECODE}
+    environment = {key: value for key, value in os.environ.items() if key != NO_BYTECODE}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False
     )

@@ -178,11 +178,8 @@ def split_by_patient(
             f"{len(patients)} patient(s) cannot be divided into {', '.join(fractions)}: "
             f"at least {len(fractions)} are needed"
         )
-    images_with = [
-        np.bincount(codes[column >= 0.5], minlength=len(patients))
-        for column in label_array(studies, labels).T  # not a number is not positive
-    ]
-    positive = np.stack(images_with, axis=1) > 0
+    carried = label_array(studies, labels).T >= 0.5  # what is unknown is not positive
+    positive = np.stack([np.bincount(codes, one, len(patients)) for one in carried], axis=1) > 0
     images = np.bincount(codes, minlength=len(patients))
     order = _stratified_order(positive, images, np.random.default_rng(seed))
     dealt = np.empty(len(patients), dtype=np.int64)

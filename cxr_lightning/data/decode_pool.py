@@ -54,7 +54,7 @@ class Square(NamedTuple):
 
     size: int
     fit: str
-    voi: Voi = "lut"
+    voi: Voi
 
 
 class Outcome(NamedTuple):
