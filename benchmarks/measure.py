@@ -120,10 +120,14 @@ def settle() -> None:
 
 
 def calm(call: Callable[[], Measured], tries: int = TRIES) -> Measured:
-    """Call again where the host took much of the processor meanwhile; return the calmest."""
+    """Call again where the host took much of the processor meanwhile; return the calmest.
+
+    With a single try it is called at once, whatever the host does.
+    """
     found: list[tuple[float, Measured]] = []
     while len(found) < tries and not (found and found[-1][0] <= CALM):
-        settle()
+        if tries > 1:
+            settle()
         before = taken()
         measured = call()
         found.append((share_taken(before), measured))
