@@ -62,6 +62,7 @@ def measure(work: Path, repeats: int) -> Section:
 
     runs = f"{work}/start"  # with a database since the first run there
     shutil.rmtree(runs, ignore_errors=True)
+    os.makedirs(runs)
     first_step(few, runs)
     held = {
         f"the table of {IMAGES:,} images: read, validated, encoded, split, audited": (
