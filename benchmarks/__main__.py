@@ -6,11 +6,11 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.measure import Section
 from benchmarks.origin import ROOT, origin
 from benchmarks.page import write_page
-from benchmarks.section import WORK
 
 SECTIONS = (
     *("loading", "decoding", "building", "scale", "training", "waiting", "gpu"),
@@ -20,36 +20,54 @@ LONG = ("pruning",)  # a quarter of an hour; measured where it is named
 MOST = {"waiting": 3, "pruning": 3}  # repeats of what takes long; that is enough to see the spread
 HELP = f"of {', '.join(SECTIONS)}; without any, all but {', '.join(LONG)}"
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+WORK = ROOT / "build" / "bench"
+PAGE = ROOT / "benchmarks" / "RESULTS.md"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=HELP)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=WORK,
+        metavar="FOLDER",
+        help="for pictures, caches and the sections measured so far; build/bench by default",
+    )
+    parser.add_argument(
+        "--page",
+        type=Path,
+        default=PAGE,
+        metavar="FILE",
+        help="what is written of them; benchmarks/RESULTS.md by default",
+    )
     options = parser.parse_args()
     names: list[str] = options.sections or [name for name in SECTIONS if name not in LONG]
     if unknown := sorted(set(names) - set(SECTIONS)):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    work: Path = options.work.absolute()
+    for folder in (work, options.page.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     for name in names:  # what fails or is interrupted leaves no older numbers behind
-        (WORK / f"{name}.json").unlink(missing_ok=True)
+        (work / f"{name}.json").unlink(missing_ok=True)
     failed = False
     for name in names:
-        failed |= not measured(name, min(options.repeats, MOST.get(name, options.repeats)))
-        saved = [WORK / f"{name}.json" for name in SECTIONS]
-        write_page([Section.load(file) for file in saved if file.is_file()], RESULTS)
-    print(f"written to {RESULTS.relative_to(ROOT)}")
+        failed |= not measured(name, min(options.repeats, MOST.get(name, options.repeats)), work)
+        saved = [work / f"{name}.json" for name in SECTIONS]
+        write_page([Section.load(file) for file in saved if file.is_file()], options.page)
+    print(f"written to {options.page}")
     return int(failed)
 
 
-def measured(name: str, repeats: int) -> bool:
+def measured(name: str, repeats: int, work: Path) -> bool:
     """Measure in a process of its own: none inherits threads, memory or caches.
 
     Where it fails, its last line is saved in place of numbers. Python keeps its bytecode there, as
     it does by default: without it, each start would compile the package anew.
     """
     print(f"{name} ...", flush=True)
-    command = [sys.executable, "-m", "benchmarks.section", name, str(repeats)]
+    command = [sys.executable, "-m", "benchmarks.section", name, str(repeats), str(work)]
     environment = {key: value for key, value in os.environ.items() if key != NO_BYTECODE}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False
@@ -58,7 +76,7 @@ def measured(name: str, repeats: int) -> bool:
     if done.returncode:
         last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
         empty = Section(name.capitalize(), "", [], [], failed=last, origin=origin())
-        empty.save(WORK / f"{name}.json")
+        empty.save(work / f"{name}.json")
     return not done.returncode
 
 

@@ -1,23 +1,22 @@
-"""`python -m benchmarks.section NAME REPEATS`: measure one section in this process, and save it."""
+"""`python -m benchmarks.section NAME REPEATS FOLDER`: measure one section here, and save it."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from benchmarks.measure import Section, share_taken, taken
-from benchmarks.origin import ROOT, origin
-
-WORK = ROOT / "build" / "bench"  # pictures, caches and the sections measured so far
+from benchmarks.origin import origin
 
 
-def main(name: str, repeats: int) -> None:
+def main(name: str, repeats: int, work: Path) -> None:
     before = taken()
-    measured: Section = importlib.import_module(f"benchmarks.{name}").measure(WORK, repeats)
+    measured: Section = importlib.import_module(f"benchmarks.{name}").measure(work, repeats)
     missing = f"Of the processor time wanted meanwhile, {share_taken(before):.0%} was not given"
-    replace(measured, origin=[*origin(), missing]).save(WORK / f"{name}.json")
+    replace(measured, origin=[*origin(), missing]).save(work / f"{name}.json")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

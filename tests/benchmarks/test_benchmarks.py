@@ -103,14 +103,12 @@ def test_a_section_that_fails_leaves_its_last_line_in_place_of_older_numbers(
 ) -> None:
     # There is no such section, so that its process ends with an error at once.
     monkeypatch.setattr(command, "SECTIONS", ("nothing",))
-    monkeypatch.setattr(command, "WORK", tmp_path)
-    pages: list[list[Section]] = []
-    monkeypatch.setattr(command, "write_page", lambda sections, file: pages.append(sections))
-    monkeypatch.setattr("sys.argv", ["benchmarks"])
+    page = tmp_path / "RESULTS.md"
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--work", str(tmp_path), "--page", str(page)])
     SECTION.save(tmp_path / "nothing.json")
     assert command.main() == 1
     last = "ModuleNotFoundError: No module named 'benchmarks.nothing'"
-    assert [section.failed for section in pages[0]] == [last]
+    assert f"- Nothing failed: {last}" in page.read_text()
     assert Section.load(tmp_path / "nothing.json").rows == []
     assert last in capfd.readouterr().err
 
