@@ -40,7 +40,7 @@ def measure(work: Path, repeats: int) -> Section:
                 goals.append(Goal(f"bootstrap of {named}", loop / ours, wanted, why=WHY))
             else:
                 rows.append(Row(f"bootstrap of {named}: ratio", "x", [loop / ours]))
-            what = f"largest difference, {named}"
+            what = f"largest difference of a replicate, {words(metrics)}, {images:,} x {LABELS}"
             goals.append(Goal(what, difference, 1e-12, "", at_most=True))
     y_true, y_score = drawn(*next(iter(SIZES)))
     tensors = torch.from_numpy(y_score), torch.from_numpy(y_true).long()

@@ -28,9 +28,9 @@ def measure(work: Path, repeats: int) -> Section:
 
 
 METHOD = (
-    "Share of an epoch of training (four batches of 32 at 224 pixels, `augment=standard`, after "
-    "one more) between the end of a step and the start of the next, as a run's own `history.csv` "
-    "says it."
+    "Share of the second epoch of training on the CPU (of four batches of 32 at 224 pixels, "
+    "`augment=standard`, from a filled cache) between the end of a step and the start of the "
+    "next, as a run's own `history.csv` says it."
 )
 WHY = "Batches are made in the training process, on the cores that the steps use."
 

@@ -42,7 +42,7 @@ FIT = "python -m cxr_lightning.fit"
 ELSEWHERE = {
     "make fit": ".ci/run",
     "make test": ".ci/run",
-    "make bench": ".ci/run measures two of its sections",
+    "make bench": ".ci/run runs two of its sections",
     "make ui": "tests/tracking/test_server.py runs what it runs",
     "pip install -e .": "the Makefile's own installation, run by .ci/run",
     "mlflow ui": "tests/tracking/test_server.py",
