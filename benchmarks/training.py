@@ -78,7 +78,7 @@ def measure(work: Path, repeats: int) -> Section:
             1.0,
             "ms",
             at_most=True,
-            why="Of our own there are two marks of time in a step; the rest is Lightning's loop.",
+            why="All threads count: also the one that sends an epoch's values to MLflow.",
         )
     )
     found = [*rows.values(), *loops.values()]

@@ -235,3 +235,32 @@ def test_the_table_of_choices_is_complete() -> None:
 def test_pictures_are_there() -> None:
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / picture).is_file(), picture
+
+
+# The rows of benchmarks/RESULTS.md behind each line of the README's table of speed.
+XRV = ("torchxrayvision", "torchxrayvision, cv2 engine")
+MONAI = ("MONAI CacheDataset", "MONAI PersistentDataset")
+MEASURED = [
+    *(f"first epoch, beside {peer}" for peer in XRV),
+    "first epoch, beside torchvision on PIL",
+    "first epoch, beside albumentations on cv2",
+    *(f"later epochs, beside {peer}" for peer in (*XRV, *MONAI)),
+    "training step of densenet121 beside fp32, NCHW, three channels",
+    "training step of resnet18 beside fp32, NCHW, three channels",
+    "bootstrap of AUROC, 1,000 replicates over 25,596 x 14",
+    "bootstrap of AUROC, 1,000 replicates over 112,120 x 14",
+    "predict, runtime=torch, precision=full (default), beside it",
+    "predict, runtime=openvino, precision=bf16, beside eager fp32",
+]
+
+
+def test_speed_is_what_was_measured_rounded_down() -> None:
+    page = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    ratios = {cells[0]: cells[1 if cells[-1] == "x" else -2].removesuffix(" x") for cells in rows}
+    table = README.partition("## Speed")[2].partition("## Containers")[0]
+    told = [line.strip("| ").split(" | ")[-1] for line in table.splitlines()[5:] if "|" in line]
+    numbers = [float(number) for cell in told for number in re.findall(r"[0-9.]+", cell)]
+    for name, number in zip(MEASURED, numbers, strict=True):
+        measured = float(ratios[name].replace(",", ""))
+        assert 0.9 * measured <= number <= measured, f"{name}: {number}, measured {measured}"
