@@ -27,6 +27,11 @@ def module(words: list[str]) -> ChestXrayDataModule:
     return ChestXrayDataModule(config.data, config.augment, seed=0)
 
 
+def run_words(folder: str | Path) -> list[str]:
+    """Return where a `fit` writes."""
+    return [f"run.dir={folder}/run", f"run.tracking_uri=sqlite:///{folder}/mlflow.db"]
+
+
 def build_task(config: Config, labels: LabelSpace, counts: LabelCounts) -> MultiLabelTask:
     network = build_network(config.model, config.data.image, labels.names)
     if config.trainer.channels_last:

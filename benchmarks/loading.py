@@ -104,7 +104,7 @@ def measure(work: Path, repeats: int) -> Section:
             ("MONAI PersistentDataset", 8),
         )
     ]
-    return Section("Loading", METHOD.replace("{workers}", str(workers)), rows, goals)
+    return Section("Loading", METHOD.format(workers=workers), rows, goals)
 
 
 METHOD = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.fitting import module
+from benchmarks.fitting import module, run_words
 from benchmarks.measure import Goal, Row, Section, elsewhere, private_memory, seconds, turns
 from benchmarks.pictures import IMAGES, PATIENTS, nih_folder, whole_folder
 from cxr_lightning.data.cache import ImageCache
@@ -60,9 +60,9 @@ def measure(work: Path, repeats: int) -> Section:
                 pass
         return read(2048)
 
-    runs = f"{work}/start"  # with a database since the first run there
+    runs = work / "start"  # with a database since the first run there
     shutil.rmtree(runs, ignore_errors=True)
-    os.makedirs(runs)
+    runs.mkdir(parents=True)
     first_step(few, runs)
     held = {
         f"the table of {IMAGES:,} images: read, validated, encoded, split, audited": (
@@ -172,11 +172,10 @@ def run(arguments: list[str]) -> str:
     return done.stdout + done.stderr
 
 
-def first_step(words: list[str], runs: str) -> float:
-    shutil.rmtree(f"{runs}/run", ignore_errors=True)
-    places = [f"run.dir={runs}/run", f"run.tracking_uri=sqlite:///{runs}/mlflow.db"]
+def first_step(words: list[str], runs: Path) -> float:
+    shutil.rmtree(runs / "run", ignore_errors=True)
     start = time.time()
-    said = run(["-c", FIRST_STEP, *words, *places])
+    said = run(["-c", FIRST_STEP, *words, *run_words(runs)])
     marked = [line for line in said.splitlines() if line.startswith("first step")]
     if not marked:
         raise RuntimeError(f"no step was made:\n{said}")

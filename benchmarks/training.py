@@ -16,7 +16,7 @@ import torch
 import torchvision
 from lightning.pytorch import Callback
 
-from benchmarks.fitting import build_task
+from benchmarks.fitting import build_task, run_words
 from benchmarks.measure import Goal, Section, seconds, turns
 from cxr_lightning.config.compose import compose
 from cxr_lightning.config.schema import Config
@@ -182,8 +182,7 @@ def small(work: Path) -> Iterator[Config]:
 
 def places(work: Path, folder: str) -> list[str]:
     """Return where a `fit` reads and writes."""
-    runs = [f"run.dir={folder}/run", f"run.tracking_uri=sqlite:///{folder}/mlflow.db"]
-    return [f"data.cache_dir={work / 'caches'}", *runs]
+    return [f"data.cache_dir={work / 'caches'}", *run_words(folder)]
 
 
 def bare_step_ms(work: Path) -> float:
@@ -233,7 +232,6 @@ def aurocs(work: Path, name: str, words: list[str], repeats: int) -> Callable[[]
 
 
 def trained_auroc(work: Path, words: list[str]) -> float:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         config = compose([*places(work, folder), *words])
-        with redirect_stdout(StringIO()):
-            return run_fit(config)["test/auroc_macro"] or float("nan")
+        return run_fit(config)["test/auroc_macro"] or float("nan")
