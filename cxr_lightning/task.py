@@ -122,6 +122,14 @@ class MultiLabelTask(LightningModule):
         if self.releases_at is not None and frozen:
             unfreeze_all(network)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes at every hook which one it calls, 46 times a step. Module would look each
+        # time whether that is a parameter, a module or a buffer: a tenth of what Lightning costs.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, batch: Batch) -> torch.Tensor:
         """Return the outputs that the loss takes: (batch, labels), or (batch, labels, 3)."""
         return self.network.outputs(batch["image"], batch.get("tabular"))
@@ -152,8 +160,8 @@ class MultiLabelTask(LightningModule):
         targets = batch["target"]
         loss: torch.Tensor = self.loss(self(batch), targets)
         known = (~targets.isnan()).sum()
-        self._loss_sum += loss.detach() * known
-        self._loss_weight += known
+        self._loss_sum.add_(loss.detach() * known)
+        self._loss_weight.add_(known)
         if self.trainer.world_size > 1:
             # Devices average their gradients, but a mean over all known labels weights each
             # device by how many it has.
