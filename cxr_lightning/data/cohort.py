@@ -96,6 +96,8 @@ def build_cohort(config: DataConfig) -> Cohort:
             flow.append(flow_step(reason, before - len(studies), studies))
     if studies.empty:
         raise DataError("no image is left:\n" + "\n".join(_describe(step) for step in flow))
+    # Of a mix, each source has told its own.
+    unused = [] if reading.sources else _fractions_without_effect(config, studies["split"])
     studies = _split(studies, config, labels).reset_index(drop=True)
     validate_studies(studies, labels, source=f"data={config.name}")
     return Cohort(
@@ -104,7 +106,7 @@ def build_cohort(config: DataConfig) -> Cohort:
         tuple(flow),
         all_images,
         fingerprint(studies, labels),
-        (*reading.notes, *([reading.crossing] if reading.crossing else [])),
+        (*reading.notes, *([reading.crossing] if reading.crossing else []), *unused),
         reading.sources,
         reading.crossing,
     )
@@ -225,6 +227,19 @@ def _split(studies: pd.DataFrame, config: DataConfig, labels: LabelSpace) -> pd.
     fractions = {"train": 1 - config.val_fraction, "val": config.val_fraction}
     cut = split_by_patient(strata[undecided], fractions, labels=labels, seed=config.split_seed)
     return studies.assign(split=given.where(~undecided, cut["split"]))
+
+
+def _fractions_without_effect(config: DataConfig, given: pd.Series) -> list[str]:
+    """Return a note on each chosen fraction that draws nothing, as lists tell those images."""
+    if config.split == "patient":
+        return []
+    listed = ["test_fraction", *([] if (given == "train_val").any() else ["val_fraction"])]
+    return [
+        f"data.{name}={getattr(config, name)} has no effect: the data set's own lists say which "
+        "images these are; data.split=patient draws them anew"
+        for name in listed
+        if getattr(config, name) != DataConfig.model_fields[name].default
+    ]
 
 
 def split_counts(cohort: Cohort) -> pd.DataFrame:

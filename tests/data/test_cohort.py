@@ -25,6 +25,17 @@ def test_official_split_keeps_the_test_list(phantom_root: Path) -> None:
     assert set(table["split"]) == {"train", "val", "test"}
 
 
+def test_a_fraction_that_a_list_makes_needless_is_told(phantom_root: Path) -> None:
+    listed = cohort(phantom_root, test_fraction=0.4, val_fraction=0.3)
+    assert [note for note in listed.notes if "has no effect" in note] == [
+        "data.test_fraction=0.4 has no effect: the data set's own lists say which images these "
+        "are; data.split=patient draws them anew"
+    ]
+    assert listed.fingerprint != cohort(phantom_root).fingerprint  # validation is drawn
+    for told in (cohort(phantom_root), cohort(phantom_root, split="patient", test_fraction=0.4)):
+        assert not any("has no effect" in note for note in told.notes)
+
+
 def test_no_patient_crosses(phantom_root: Path) -> None:
     for split in ("official", "patient"):
         table = cohort(phantom_root, split=split).table
