@@ -169,10 +169,18 @@ class _WholeFiles(TorchCheckpointIO):
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(file.name + ".partial")
-        with partial.open("wb") as stream:
-            torch.save(checkpoint, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            with partial.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException as error:
+            partial.unlink(missing_ok=True)
+            if isinstance(error, RuntimeError) and error.__context__ is not None:
+                # Ended early, by Ctrl-C or a full disk: torch closes its archive all the same, and
+                # an error of that would hide what ended it.
+                raise error.__context__ from None
+            raise
         os.replace(partial, file)
 
 

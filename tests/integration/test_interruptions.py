@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from cxr_lightning.config.compose import compose
 from cxr_lightning.errors import ConfigError, UserError
 from cxr_lightning.history import read_history
 from cxr_lightning.runs import RunFolder
+from cxr_lightning.trainer import _WholeFiles
 from cxr_lightning.training import run_fit
 
 Overrides = Callable[..., list[str]]
@@ -55,6 +59,29 @@ def last_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_ctrl_c_while_a_checkpoint_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: int
+) -> None:
+    file = tmp_path / "last.ckpt"
+    _WholeFiles().save_checkpoint({"epoch": 0}, file)
+
+    class Interrupted(io.FileIO):
+        writes = 0
+
+        def write(self, data: object) -> int:
+            self.writes += 1
+            if self.writes == at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().write(data)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Interrupted(path, mode))
+    with pytest.raises(KeyboardInterrupt):
+        _WholeFiles().save_checkpoint({"epoch": 1}, file)
+    assert torch.load(file, weights_only=True) == {"epoch": 0}
+    assert os.listdir(tmp_path) == [file.name]
 
 
 def test_a_run_that_stopped_early_does_not_train_on(undrawn: Overrides, tmp_path: Path) -> None:
