@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +20,7 @@ from cxr_lightning.config.compose import add_config_arguments
 from cxr_lightning.config.help import print_help
 from cxr_lightning.errors import ConfigError, UserError
 
-__all__ = ["config_parser", "run_verb"]
+__all__ = ["config_parser", "leave", "run_verb"]
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -86,3 +90,18 @@ def run_verb(
     except KeyboardInterrupt:
         Console(stderr=True, highlight=False).print(escape(stopped))
         return EXIT_INTERRUPTED
+
+
+def leave(code: int) -> NoReturn:
+    """End the process: what was registered for its end is done, and Python is not taken apart.
+
+    That would take seconds, in which Python looks through all that torch, Lightning and MLflow
+    hold. And threads of libraries that it stops in their C++ abort the process ("terminate called
+    without an active exception"): a rank that has done its work would fail, and the run with it.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as a regular end does
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(code)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 
 from cxr_lightning.assessment.options import EvaluateOptions
-from cxr_lightning.cli import run_verb
+from cxr_lightning.cli import leave, run_verb
 from cxr_lightning.config.compose_verbs import compose_data, compose_options
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.config.words import print_options
@@ -84,4 +83,4 @@ def _read(parts: list[list[str]]) -> tuple[EvaluateOptions, list[DataConfig]]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main))
+    leave(run_verb(main))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from cxr_lightning.cli import run_verb
+from cxr_lightning.cli import leave, run_verb
 from cxr_lightning.config.compose_verbs import compose_data
 from cxr_lightning.config.words import print_options
 from cxr_lightning.explanation.options import ExplainOptions
@@ -47,4 +46,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main))
+    leave(run_verb(main))

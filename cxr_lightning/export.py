@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from cxr_lightning.cli import run_verb
+from cxr_lightning.cli import leave, run_verb
 from cxr_lightning.config.words import options_from_words, print_options
 from cxr_lightning.inference.checks import check_export
 from cxr_lightning.inference.options import ExportOptions
@@ -39,4 +38,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, stopped="stopped by Ctrl-C; nothing was written"))
+    leave(run_verb(main, stopped="stopped by Ctrl-C; nothing was written"))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from cxr_lightning.cli import config_parser, run_verb
+from cxr_lightning.cli import config_parser, leave, run_verb
 from cxr_lightning.config.compose import compose
 
 __all__ = ["main"]
@@ -29,4 +28,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main))
+    leave(run_verb(main))

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cxr_lightning.cli import run_verb
+from cxr_lightning.cli import leave, run_verb
 from cxr_lightning.config.words import options_from_words, print_options
 from cxr_lightning.inference.checks import check_predict
 from cxr_lightning.inference.options import PredictOptions
@@ -60,4 +60,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, stopped=STOPPED))
+    leave(run_verb(main, stopped=STOPPED))

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-from cxr_lightning.cli import run_verb
+from cxr_lightning.cli import leave, run_verb
 from cxr_lightning.config.compose import config_from_file
 from cxr_lightning.errors import UserError
 from cxr_lightning.launch import launched_run, launched_splits
@@ -32,9 +32,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    code = run_verb(lambda argv: join_run())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Nothing is left to do, and threads of libraries that a regular end of Python interrupts in
-    # their C++ abort the process ("terminate called without an active exception").
-    os._exit(code)
+    leave(run_verb(lambda argv: join_run()))

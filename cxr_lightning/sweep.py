@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import closing
 
-from cxr_lightning.cli import config_parser, run_verb
+from cxr_lightning.cli import config_parser, leave, run_verb
 from cxr_lightning.config.help import describe_default, describe_type, fields_of
 from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.space import PrunerConfig, SamplerConfig
@@ -114,4 +113,4 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, stopped=STOPPED))
+    leave(run_verb(main, stopped=STOPPED))

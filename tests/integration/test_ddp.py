@@ -106,9 +106,9 @@ def test_processes_that_read_different_data(undrawn: Overrides, tmp_path: Path) 
     script = tmp_path / "different.py"
     script.write_text(
         "import os, sys\n"
-        "from cxr_lightning.cli import run_verb\n"
+        "from cxr_lightning.cli import leave, run_verb\n"
         "from cxr_lightning.fit import main\n"
-        "sys.exit(run_verb(main, [*sys.argv[1:], f'data.split_seed={os.environ[\"RANK\"]}']))\n"
+        "leave(run_verb(main, [*sys.argv[1:], f'data.split_seed={os.environ[\"RANK\"]}']))\n"
     )
     words = undrawn("apart", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
