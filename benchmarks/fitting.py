@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from cxr_lightning.config.compose import compose
 from cxr_lightning.config.schema import Config
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.hardware import place
@@ -22,8 +21,7 @@ from cxr_lightning.task import MultiLabelTask
 from cxr_lightning.trainer import build_trainer
 
 
-def module(words: list[str]) -> ChestXrayDataModule:
-    config = compose(words)
+def data_module(config: Config) -> ChestXrayDataModule:
     return ChestXrayDataModule(config.data, config.augment, seed=0)
 
 

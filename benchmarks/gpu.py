@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.fitting import build_task, epochs
+from benchmarks.fitting import build_task, data_module, epochs
 from benchmarks.measure import Goal, Row, Section, turns
 from benchmarks.pictures import whole_folder
 from cxr_lightning.config.compose import compose
@@ -47,7 +47,7 @@ def fed(work: Path, repeats: int, words: Sequence[str], device: str, patients: i
             *("trainer.limit_val_batches=0", *words),
         ]
     )
-    data = ChestXrayDataModule(config.data, config.augment, seed=0)
+    data = data_module(config)
     loader = data.train_dataloader()
     batch = {name: value.to(device) for name, value in next(iter(loader)).items()}
     batches: Any = [batch] * len(loader)

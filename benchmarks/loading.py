@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from benchmarks import peers
+from benchmarks.fitting import data_module
 from benchmarks.measure import Goal, Row, Section, calm
 from benchmarks.pictures import nih_folder, nih_words
 from cxr_lightning.config.compose import compose
-from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.decode_pool import available_cpus
 from cxr_lightning.models.network import Normalise
 
@@ -55,7 +55,7 @@ def measure(work: Path, repeats: int) -> Section:
     def by_us(finished: Callable[[Iterable[Any]], Iterable[Any]]) -> tuple[float, float]:
         shutil.rmtree(caches, ignore_errors=True)
         start = time.perf_counter()
-        data = ChestXrayDataModule(config.data, config.augment, seed=0)
+        data = data_module(config)
         data.prepare()
         training = data.train_dataloader()
         loaders = (training, data.val_dataloader(), data.test_dataloader())

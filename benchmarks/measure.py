@@ -119,29 +119,23 @@ def settle() -> None:
         time.sleep(5)
 
 
-def calm(call: Callable[[], Measured], tries: int = TRIES) -> Measured:
-    """Call again where the host took much of the processor meanwhile; return the calmest.
-
-    With a single try it is called at once, whatever the host does.
-    """
+def calm(call: Callable[[], Measured]) -> Measured:
+    """Call again where the host took much of the processor meanwhile; return the calmest."""
     found: list[tuple[float, Measured]] = []
-    while len(found) < tries and not (found and found[-1][0] <= CALM):
-        if tries > 1:
-            settle()
+    while len(found) < TRIES and not (found and found[-1][0] <= CALM):
+        settle()
         before = taken()
         measured = call()
         found.append((share_taken(before), measured))
     return min(found, key=lambda one: one[0])[1]
 
 
-def turns(
-    calls: Mapping[str, Callable[[], float]], unit: str, repeats: int, tries: int = TRIES
-) -> dict[str, Row]:
+def turns(calls: Mapping[str, Callable[[], float]], unit: str, repeats: int) -> dict[str, Row]:
     """Call each in its turn, `repeats` times: what else the machine does falls on all of them."""
     values: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            values[name].append(calm(call, tries))
+            values[name].append(calm(call))
             print(f"  {name}: {values[name][-1]:,.4g} {unit}", flush=True)
     return {name: Row(name, unit, found) for name, found in values.items()}
 

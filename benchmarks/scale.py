@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.fitting import module, run_words
+from benchmarks.fitting import data_module, run_words
 from benchmarks.measure import Goal, Row, Section, elsewhere, private_memory, seconds, turns
 from benchmarks.pictures import IMAGES, PATIENTS, nih_folder, whole_folder
+from cxr_lightning.config.compose import compose
 from cxr_lightning.data.cache import ImageCache
 
 SLOTS, SIDE = 8192, 512  # 2 GiB
@@ -36,7 +37,7 @@ run_fit(compose(sys.argv[1:]), [FirstStep()])
 def measure(work: Path, repeats: int) -> Section:
     few, whole = few_words(work), whole_words(work)
     for words in (few, whole):
-        module(words).prepare()
+        data_module(compose(words)).prepare()
     cache = big_cache(work)
     generator = np.random.default_rng(0)
     grown: list[float] = []
@@ -66,7 +67,7 @@ def measure(work: Path, repeats: int) -> Section:
     first_step(few, runs)
     held = {
         f"the table of {IMAGES:,} images: read, validated, encoded, split, audited": (
-            lambda: seconds(module(whole).read)
+            lambda: seconds(data_module(compose(whole)).read)
         ),
         "`fit --help`": lambda: seconds(lambda: run(["-m", "cxr_lightning.fit", "--help"])),
         "`sweep --help`": lambda: seconds(lambda: run(["-m", "cxr_lightning.sweep", "--help"])),
@@ -135,7 +136,7 @@ def whole_words(work: Path) -> list[str]:
 
 
 def taken_by_epochs(words: list[str]) -> float:
-    loader = module(words).train_dataloader()
+    loader = data_module(compose(words)).train_dataloader()
     deque(loader, maxlen=0)
     peak = before = private_memory()
     for epoch in (1, 2):

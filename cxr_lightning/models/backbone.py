@@ -68,14 +68,7 @@ def build_backbone(config: ModelConfig, size: int) -> Backbone:
     make = _factory(config, size)
     try:
         backbone = make()
-    except (
-        TypeError,
-        ValueError,
-        AssertionError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-    ) as e:
+    except (TypeError, ValueError, AssertionError, KeyError, RuntimeError) as e:
         raise ConfigError(
             f"model.name={config.name!r} could not be built with "
             f"model.options={config.options} and data.image.size={size}: {_first_line(e)}"
