@@ -24,9 +24,9 @@ fit: $(INSTALLED) ## train on the embedded synthetic radiographs, or on what ARG
 ui: $(INSTALLED) ## show the runs of this folder in a browser
 	$(BIN)/mlflow ui $(ARGS)
 
-# Most tests use one core; two processes share them out.
-test: $(INSTALLED) ## run the tests, two at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+# Most tests use one core; two processes share them out. ARGS="-m slow" runs the others.
+test: $(INSTALLED) ## run the tests, two at a time, but for the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow" $(ARGS)
 
 bench: $(INSTALLED) ## measure speed beside other packages and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -108,7 +109,12 @@ def share_taken(before: tuple[float, float]) -> float:
 
 
 def settle() -> None:
-    """Wait while the host takes much of the processor, as far as a third of a second shows it."""
+    """Wait until what was written is on the disk, and while the host takes much of the processor.
+
+    Of the latter a third of a second is looked at. Gigabytes that an installation has just written
+    would else slow down whoever writes next.
+    """
+    os.sync()
     start = time.perf_counter()
     while time.perf_counter() - start < PATIENCE:
         before, looked = taken(), time.perf_counter()

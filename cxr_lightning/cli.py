@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import os
 import sys
 import threading
@@ -78,18 +79,32 @@ def run_verb(
 ) -> int:
     """Run a verb and return its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C.
 
+    A full disk is the user's to mend, whatever was being written.
+
     `stopped` is what is said after Ctrl-C.
     """
     try:
         return main(sys.argv[1:] if argv is None else argv)
     except UserError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]error:[/bold red] {escape(str(error))}"
+        return _refuse(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(
+            f"{where}{error.strerror}. Make room there, or write elsewhere: run.dir and "
+            "data.cache_dir say where"
         )
-        return EXIT_USER_ERROR
     except KeyboardInterrupt:
         Console(stderr=True, highlight=False).print(escape(stopped))
         return EXIT_INTERRUPTED
+
+
+def _refuse(text: str) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"[bold red]error:[/bold red] {escape(text)}"
+    )
+    return EXIT_USER_ERROR
 
 
 def leave(code: int) -> NoReturn:

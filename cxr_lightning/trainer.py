@@ -176,10 +176,14 @@ class _WholeFiles(TorchCheckpointIO):
                 os.fsync(stream.fileno())
         except BaseException as error:
             partial.unlink(missing_ok=True)
-            if isinstance(error, RuntimeError) and error.__context__ is not None:
-                # Ended early, by Ctrl-C or a full disk: torch closes its archive all the same, and
-                # an error of that would hide what ended it.
-                raise error.__context__ from None
+            # Ended early, by Ctrl-C or a full disk, torch closes its archive all the same, and an
+            # error of that would hide what ended it.
+            hidden = error.__context__ if isinstance(error, RuntimeError) else None
+            cause = hidden or error
+            if isinstance(cause, OSError) and cause.filename is None:
+                cause.filename = str(file)
+            if hidden is not None:
+                raise hidden from None
             raise
         os.replace(partial, file)
 
@@ -199,6 +203,8 @@ def quiet_lightning() -> None:
         ".*in eval mode at the start of training.*",
         # An epoch that is not validated has no score, and cannot be the best.
         ".*could not find the monitored key.*",
+        # What is logged has been reduced over the processes before.
+        ".*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", message, UserWarning)
     # Lightning 2.6 uses a name that torch 2.13 deprecates.

@@ -7,11 +7,15 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from cxr_lightning.phantom import write_phantom
+
+if TYPE_CHECKING:
+    from cxr_lightning.hpo.client import ServerClient
 
 # Shells start jobs in the background with Ctrl-C ignored, and processes inherit that; several tests
 # interrupt processes of theirs.
@@ -34,8 +38,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep caches of tests out of the user's own."""
-    folder = tmp_path_factory.mktemp("cache")
+    """Keep caches of tests out of the user's own: one for all of pytest's processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     yield folder
@@ -70,6 +76,17 @@ def user_folder(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shutil.copy(empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[ServerClient]:
+    """One server for the sweeps of all tests: it takes seconds to start."""
+    from cxr_lightning.hpo.client import ServerClient
+
+    server = ServerClient()
+    server.wait()
+    yield server
+    server.close()
 
 
 @pytest.fixture

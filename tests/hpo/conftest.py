@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial
 
-from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.options import SweepOptions
 from cxr_lightning.hpo.storage import open_storage
 from tests.integration.conftest import SMALL
@@ -66,15 +65,6 @@ def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
 def children(process: int) -> list[int]:
     text = Path(f"/proc/{process}/task/{process}/children").read_text()
     return [int(one) for one in text.split()]
-
-
-@pytest.fixture(scope="session")
-def client() -> Iterator[ServerClient]:
-    """One server for the sweeps of all tests: it takes seconds to start."""
-    server = ServerClient()
-    server.wait()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="session")

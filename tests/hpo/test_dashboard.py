@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from cxr_lightning.hpo.storage import GRACE_SECONDS
 from tests.hpo.test_study import open_study, work
+from tests.processes import free_port
 
 pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
 
@@ -24,9 +24,7 @@ def test_it_shows_the_trials(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     open_study(url, 6).close()
     work(url, 6, 0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).with_name("optuna-dashboard")), url, "--port", str(port)]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:

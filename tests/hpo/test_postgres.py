@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from cxr_lightning.hpo.storage import open_storage
 from cxr_lightning.hpo.study import SweepStudy
 from tests.hpo.conftest import children, meanwhile, trials_of, wait_for
 from tests.hpo.test_study import open_study, states, work
+from tests.processes import free_port
 
 NEEDED = "CXR_TESTS_NEED_POSTGRES" in os.environ  # set by .ci/run: fail rather than skip
 if not NEEDED:
@@ -84,12 +84,6 @@ def find_binaries() -> Path | None:
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     wanted = ("initdb", "pg_ctl", "postgres")
     return next((one for one in folders if all((one / name).exists() for name in wanted)), None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

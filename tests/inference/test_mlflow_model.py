@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from cxr_lightning.data.images import read_image
 from cxr_lightning.inference.served import ServedModel
 from cxr_lightning.tracking import open_run, send_unsent
 from cxr_lightning.tracking.quiet import prepare
+from tests.processes import free_port
 
 from .conftest import LABELS, same_rows
 
@@ -149,9 +149,7 @@ def test_a_bundle_that_went_away_is_kept_with_its_reason(tmp_path: Path, bundle:
 @pytest.fixture(scope="module")
 def address(logged: Logged) -> Iterator[str]:
     """`mlflow models serve` on loopback, until the tests are done."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     command += ["--model-uri", f"runs:/{logged.run_id}/model", "--port", str(port)]
     log = logged.run_dir.parent / "serve.log"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from cxr_lightning.config.compose import compose
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.training import run_fit
+from tests.processes import exit_code, free_port, start
 
 # Batch statistics depend on how a batch is shared out; group norm does not.
 EXACT = [
@@ -31,10 +33,6 @@ EXACT = [
 Overrides = Callable[..., list[str]]
 
 
-def command(words: list[str]) -> list[str]:
-    return [sys.executable, "-m", "cxr_lightning.fit", *words]
-
-
 def test_two_processes_equal_one(
     undrawn: Overrides, phantom_root: Path, store: str, tmp_path: Path
 ) -> None:
@@ -44,11 +42,9 @@ def test_two_processes_equal_one(
     """
     words = [*EXACT, *a_mix(phantom_root)]
     single = run_fit(compose(undrawn("single", *words)))
-    done = subprocess.run(
-        command(undrawn("double", *words, "trainer=ddp_cpu", "trainer.threads=1")),
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    log = tmp_path / "log.txt"
+    double = undrawn("double", *words, "trainer=ddp_cpu", "trainer.threads=1")
+    assert exit_code(start("cxr_lightning.fit", double, log)) == 0, log.read_text()
     for split in ("val", "test"):
         one, two = (
             pd.read_parquet(tmp_path / name / f"predictions_{split}.parquet")
@@ -60,8 +56,8 @@ def test_two_processes_equal_one(
         assert told["chexpert"] == 0
         pd.testing.assert_frame_equal(one.drop(columns=logits), two.drop(columns=logits))
         np.testing.assert_allclose(one[logits], two[logits], atol=1e-4)
-    double = json.loads((tmp_path / "double" / "metrics.json").read_text())
-    assert double["test/images/Effusion"] == single["test/images/Effusion"]
+    metrics = json.loads((tmp_path / "double" / "metrics.json").read_text())
+    assert metrics["test/images/Effusion"] == single["test/images/Effusion"]
     # One run in MLflow, and nothing said twice.
     state = RunFolder(tmp_path / "double").state()
     client = MlflowClient(store)
@@ -72,9 +68,11 @@ def test_two_processes_equal_one(
     ]
     assert names.count("double") == 1
     assert client.get_run(state.mlflow_run_id).data.tags["devices"] == "2"
-    assert done.stdout.count("epoch   1/2") == 1
+    said = log.read_text()
+    assert said.count("epoch   1/2") == 1
+    assert "recommended" not in said  # no library's advice
     # How an epoch is drawn is said once, not by each device.
-    assert done.stdout.count("an epoch of training draws images ") == 1
+    assert said.count("an epoch of training draws images ") == 1
     assert client.get_run(state.mlflow_run_id).data.params["data.sampling.draw"] == "sources"
 
 
@@ -86,11 +84,12 @@ def a_mix(root: Path) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_processes_itself(undrawn: Overrides, tmp_path: Path) -> None:
     words = undrawn("elastic", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     done = subprocess.run(
-        [sys.executable, *torchrun, "cxr_lightning.fit", *words],
+        [sys.executable, *launcher, "cxr_lightning.fit", *words],
         capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -103,24 +102,31 @@ def test_torchrun_starts_the_processes_itself(undrawn: Overrides, tmp_path: Path
 
 def test_processes_that_read_different_data(undrawn: Overrides, tmp_path: Path) -> None:
     """As where each machine hashes ids with a salt of its own, and so cuts another split."""
-    script = tmp_path / "different.py"
-    script.write_text(
-        "import os, sys\n"
-        "from cxr_lightning.cli import leave, run_verb\n"
-        "from cxr_lightning.fit import main\n"
-        "leave(run_verb(main, [*sys.argv[1:], f'data.split_seed={os.environ[\"RANK\"]}']))\n"
-    )
     words = undrawn("apart", *EXACT, "trainer=ddp_cpu", "trainer.threads=1")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(script), *words],
-        capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode != 0
-    said = " ".join(done.stderr.split())
+    logs = [tmp_path / "rank0.txt", tmp_path / "rank1.txt"]
+    port = str(free_port())
+    ranks = [
+        start("cxr_lightning.fit", [*words, f"data.split_seed={rank}"], log, torchrun(rank, port))
+        for rank, log in enumerate(logs)
+    ]
+    assert [exit_code(rank, 120) for rank in ranks] == [2, 2]
+    said = " ".join(logs[0].read_text().split())
     assert "have read different data" in said
     assert "data.salt_file=FILE" in said
     assert not list((tmp_path / "apart").glob("checkpoints/*"))
+
+
+def torchrun(rank: int, port: str) -> dict[str, str]:
+    """Return what torchrun tells one of two processes."""
+    return {
+        "TORCHELASTIC_RUN_ID": "none",
+        "WORLD_SIZE": "2",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
 
 
 def test_several_machines_need_a_launcher(undrawn: Overrides) -> None:
@@ -130,34 +136,33 @@ def test_several_machines_need_a_launcher(undrawn: Overrides) -> None:
 
 def test_a_rank_that_dies_ends_the_run(undrawn: Overrides, tmp_path: Path) -> None:
     words = undrawn("dies", "trainer=ddp_cpu", "trainer.max_epochs=500")
-    run = subprocess.Popen(command(words), stderr=subprocess.PIPE, text=True)
-    rank = wait_for_rank(run.pid, tmp_path / "dies")
-    os.kill(rank, signal.SIGKILL)
-    _, errors = run.communicate(timeout=60)
-    assert run.returncode != 0
-    assert "rank 1 (exit code -9) of the run ended" in errors
+    log = tmp_path / "log.txt"
+    run = start("cxr_lightning.fit", words, log)
+    os.kill(wait_for_rank(run, tmp_path / "dies"), signal.SIGKILL)
+    assert exit_code(run, 60) > 0
+    assert "rank 1 (exit code -9) of the run ended" in log.read_text()
     assert RunFolder(tmp_path / "dies").state().status != "finished"
 
 
 def test_ranks_end_with_their_parent(undrawn: Overrides, tmp_path: Path) -> None:
     words = undrawn("orphan", "trainer=ddp_cpu", "trainer.max_epochs=500")
-    run = subprocess.Popen(command(words), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    rank = wait_for_rank(run.pid, tmp_path / "orphan")
+    run = start("cxr_lightning.fit", words, tmp_path / "log.txt")
+    rank = wait_for_rank(run, tmp_path / "orphan")
     run.kill()
-    run.wait()
+    run.join()
     deadline = time.monotonic() + 30
     while alive(rank):
         assert time.monotonic() < deadline, "the second rank outlived its parent"
         time.sleep(0.1)
 
 
-def wait_for_rank(parent: int, folder: Path) -> int:
+def wait_for_rank(run: ForkServerProcess, folder: Path) -> int:
     """Wait for the first epoch, and return the process id of rank 1."""
     deadline = time.monotonic() + 120
     while not (folder / "history.csv").is_file():
         assert time.monotonic() < deadline, "no epoch was finished"
         time.sleep(0.2)
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     ranks = [
         int(child)
         for child in children

@@ -6,8 +6,6 @@ import io
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,30 +20,9 @@ from cxr_lightning.history import read_history
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.trainer import _WholeFiles
 from cxr_lightning.training import run_fit
+from tests.processes import cut_fit
 
 Overrides = Callable[..., list[str]]
-CUT = """
-import os, signal, sys
-from lightning.pytorch import Callback
-from cxr_lightning.config.compose import compose
-from cxr_lightning.training import run_fit
-
-class Kill(Callback):
-    def {hook}(self, trainer, *rest):
-        if {when}:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-run_fit(compose(sys.argv[1:]), [Kill()])
-"""
-
-
-def cut(words: list[str], hook: str, when: str = "True") -> None:
-    """Run `fit` in a process that kills itself in a hook of Lightning."""
-    code = CUT.format(hook=hook, when=when)
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -9, done.stderr
 
 
 def epochs(folder: Path) -> list[dict[str, float]]:
@@ -90,14 +67,14 @@ def test_a_run_that_stopped_early_does_not_train_on(undrawn: Overrides, tmp_path
     metrics = run_fit(compose(undrawn("whole", *still)))
     assert len(epochs(tmp_path / "whole")) == 2
     words = undrawn("cut", *still)
-    cut(words, "on_test_start")
+    cut_fit(words, "on_test_start")
     assert run_fit(compose([*words, "resume=auto"])) == metrics
     assert len(epochs(tmp_path / "cut")) == 2
 
 
 def test_a_moved_run_is_resumed_as_if_it_had_stayed(undrawn: Overrides, tmp_path: Path) -> None:
     metrics = run_fit(compose(undrawn("whole")))
-    cut(undrawn("there"), "on_train_epoch_start", "trainer.current_epoch == 2")
+    cut_fit(undrawn("there"), "on_train_epoch_start", epoch=2)
     (tmp_path / "there").rename(tmp_path / "here")
     config = compose([*undrawn("there"), f"resume={tmp_path / 'here'}"])
     assert run_fit(config) == metrics
@@ -120,7 +97,7 @@ def test_only_validated_epochs_have_a_score_and_step_the_plateau(
         False, True, False, True,
     ]  # fmt: skip
     words = undrawn("cut", *sparse)
-    cut(words, "on_train_epoch_start", "trainer.current_epoch == 2")
+    cut_fit(words, "on_train_epoch_start", epoch=2)
     run_fit(compose([*words, "resume=auto"]))
     assert same(last_weights(tmp_path / "cut"), last_weights(tmp_path / "whole"))
     assert [row["lr"] for row in epochs(tmp_path / "cut")] == [row["lr"] for row in rows]
@@ -131,7 +108,7 @@ def test_a_run_belongs_to_one_process(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     unnamed = [word for word in undrawn("run") if not word.startswith("run.dir=")]
-    cut(undrawn("runs/one"), "on_train_epoch_start", "trainer.current_epoch == 1")
+    cut_fit(undrawn("runs/one"), "on_train_epoch_start", epoch=1)
     with FileLock(tmp_path / "runs" / "one" / ".lock"):
         with pytest.raises(ConfigError, match="another process is running that run"):
             run_fit(compose([*undrawn("runs/one"), f"resume={tmp_path / 'runs' / 'one'}"]))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,8 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.history import read_history
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.training import run_fit
+from tests.integration.conftest import SMALL
+from tests.processes import cut_fit, exit_code, start
 
 # Everything that has a state: dropout, an average of weights, a plateau, momentum, early stopping.
 STATEFUL = [
@@ -31,32 +31,7 @@ STATEFUL = [
     "trainer.patience=10",
     "trainer.max_epochs=4",
 ]
-# A process that kills itself, without a word, before a step or at the end of an epoch's validation.
-KILLED = """
-import os, signal, sys
-from lightning.pytorch import Callback
-from cxr_lightning.config.compose import compose
-from cxr_lightning.training import run_fit
-
-class Kill(Callback):
-    def on_train_batch_start(self, trainer, task, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == {at_step}:
-            os.kill(os.getpid(), signal.SIGKILL)
-    def on_validation_end(self, trainer, task):
-        if trainer.current_epoch == {at_validation}:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-run_fit(compose(sys.argv[1:]), [Kill()])
-"""
 Overrides = Callable[..., list[str]]
-
-
-def killed(words: list[str], *, at_step: object = None, at_validation: object = None) -> None:
-    code = KILLED.format(at_step=at_step, at_validation=at_validation)
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -9, done.stderr
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -71,8 +46,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def uninterrupted(
     phantom_root: Path, store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, float | None]]:
-    from tests.integration.conftest import SMALL
-
     folder = tmp_path_factory.mktemp("resume") / "whole"
     words = ["data=nih", f"data.root={phantom_root}", *SMALL, "evaluation.report=false", *STATEFUL]
     config = compose([*words, f"run.dir={folder}", f"run.tracking_uri={store}"])
@@ -81,18 +54,23 @@ def uninterrupted(
 
 @pytest.mark.parametrize(
     "moment",
-    [{"at_step": (0, 2)}, {"at_step": (2, 0)}, {"at_step": (3, 4)}, {"at_validation": 1}],
+    [
+        ("on_train_batch_start", 0, 2),
+        ("on_train_batch_start", 2, 0),
+        ("on_train_batch_start", 3, 4),
+        ("on_validation_end", 1),
+    ],
     ids=["first epoch", "between epochs", "within an epoch", "after validation"],
 )
 def test_killed_and_resumed(
-    moment: dict[str, object],
+    moment: tuple[str, int],
     uninterrupted: tuple[Path, dict[str, float | None]],
     undrawn: Overrides,
     store: str,
 ) -> None:
     whole, metrics = uninterrupted
     words = undrawn("cut", *STATEFUL)
-    killed(words, **moment)
+    cut_fit(words, *moment)
     config = compose([*words, "resume=auto"])
     folder = config.run.dir
     assert folder is not None
@@ -118,18 +96,17 @@ def test_ctrl_c_ends_cleanly_and_can_be_resumed(
     undrawn: Overrides, tmp_path: Path, store: str
 ) -> None:
     words = undrawn("stopped", "trainer.max_epochs=1000")
-    run = subprocess.Popen(
-        [sys.executable, "-m", "cxr_lightning.fit", *words], stderr=subprocess.PIPE, text=True
-    )
+    run = start("cxr_lightning.fit", words, tmp_path / "log.txt")
     deadline = time.monotonic() + 120
     while not (tmp_path / "stopped" / "checkpoints" / "last.ckpt").is_file():
         assert time.monotonic() < deadline, "no epoch was finished"
         time.sleep(0.1)
-    run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert "resume=auto continues where it stopped" in errors
-    assert "Traceback" not in errors
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGINT)
+    assert exit_code(run, 60) == 130
+    said = (tmp_path / "log.txt").read_text()
+    assert "resume=auto continues where it stopped" in said
+    assert "Traceback" not in said
     state = RunFolder(tmp_path / "stopped").state()
     assert state.status == "interrupted"
     assert MlflowClient(store).get_run(state.mlflow_run_id).info.status == "KILLED"
@@ -161,7 +138,7 @@ class TestRefusals:
 
     def test_another_configuration(self, undrawn: Overrides, tmp_path: Path) -> None:
         words = undrawn("cut", *STATEFUL)
-        killed(words, at_step=(1, 0))
+        cut_fit(words, "on_train_batch_start", 1, 0)
         with pytest.raises(ConfigError, match="that run has another configuration"):
             run_fit(compose([*words, "seed=9", f"resume={tmp_path / 'cut'}"]))
 
@@ -178,7 +155,7 @@ class TestRefusals:
             else:
                 os.symlink(entry, copy / entry.name)
         words = undrawn("cut", *STATEFUL, f"data.root={copy}")
-        killed(words, at_step=(1, 0))
+        cut_fit(words, "on_train_batch_start", 1, 0)
         table = copy / "Data_Entry_2017.csv"
         table.write_text(table.read_text().replace("No Finding", "Effusion", 1))
         with pytest.raises(ConfigError, match="the data changed since"):

@@ -154,6 +154,7 @@ print(config.data.name, len(table), table.age_years.sum(), stages)
 """
 
 
+@pytest.mark.slow
 def test_adding_a_data_set_a_loss_and_a_backbone(tmp_path: Path) -> None:
     leave = shutil.ignore_patterns("__pycache__", "phantom")
     shutil.copytree(ROOT / "cxr_lightning", tmp_path / "cxr_lightning", ignore=leave)

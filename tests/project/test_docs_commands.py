@@ -7,17 +7,19 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cxr_lightning.config.compose import compose
 from cxr_lightning.data.cohort import build_cohort
+from cxr_lightning.hpo.client import ServerClient
+from cxr_lightning.hpo.run import run_sweep
+from cxr_lightning.sweep import options_of
 from tests.data.conftest import write_radiograph
 from tests.project.pages import COMMANDS, DOCS, run, small_phantom, write_files
 
+pytestmark = pytest.mark.slow
 README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 LINES = [
     line
@@ -61,12 +63,9 @@ def test_fit_and_prepare(line: str, phantom_root: Path, user_folder: Path) -> No
 
 
 @pytest.mark.parametrize("line", lines("sweep"))
-def test_sweeps(line: str, phantom_root: Path, user_folder: Path) -> None:
+def test_sweeps(line: str, phantom_root: Path, user_folder: Path, client: ServerClient) -> None:
     words = [*shlex.split(line)[3:], "--trials", "1", *small_phantom(phantom_root), *SMALLER]
-    subprocess.run(
-        [sys.executable, "-m", "cxr_lightning.sweep", *words, LABELS],
-        check=True,
-    )
+    assert run_sweep(options_of([*words, LABELS]), client) == 0
     assert list(Path("runs").glob("*/best.yaml"))
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from cxr_lightning import sweep
 from cxr_lightning.bundle import load_bundle
 from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose
 from cxr_lightning.fit import main
 from cxr_lightning.hpo.check import Composer, checked_configurations
+from cxr_lightning.hpo.client import ServerClient
 from cxr_lightning.hpo.reading import read_space
+from cxr_lightning.hpo.run import run_sweep
 from cxr_lightning.models.network import build_network
+from cxr_lightning.sweep import options_of
+from tests.processes import exit_code, start
 from tests.project.pages import run
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,7 @@ def test_every_command_is_run_somewhere(command: str) -> None:
 FITS = sorted({command for command in COMMANDS if command.startswith(FIT)} - {f"{FIT} --help"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", FITS)
 def test_fit_commands(command: str, phantom_root: Path, user_folder: Path) -> None:
     words = shlex.split(command)[3:]
@@ -107,7 +109,8 @@ def test_fit_commands(command: str, phantom_root: Path, user_folder: Path) -> No
     words += [*labels, *small]
     if "trainer=ddp_cpu" in words:
         # Two processes: this one must not become a part of them.
-        subprocess.run([sys.executable, "-m", "cxr_lightning.fit", *words], check=True)
+        log = user_folder / "log.txt"
+        assert exit_code(start("cxr_lightning.fit", words, log)) == 0, log.read_text()
     else:
         assert run_verb(main, words) == 0
     assert list(Path("runs").glob("*/metrics.json"))
@@ -143,6 +146,7 @@ def bundle(phantom_root: Path, empty_store: Path, tmp_path_factory: pytest.TempP
 VERBS = [c for c in COMMANDS if c.startswith(tuple(f"python -m cxr_lightning.{v} " for v in AFTER))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in VERBS if "_lightning.sweep" not in c])
 def test_other_verbs(
     command: str,
@@ -183,10 +187,11 @@ def test_other_verbs(
 SWEEPS = [command for command in VERBS if "_lightning.sweep" in command]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", SWEEPS)
-def test_sweeps(command: str, phantom_root: Path, user_folder: Path) -> None:
+def test_sweeps(command: str, phantom_root: Path, user_folder: Path, client: ServerClient) -> None:
     words = [word.replace("/data/nih", str(phantom_root)) for word in shlex.split(command)[3:]]
-    parsed = sweep.options_of(words)
+    parsed = options_of(words)
     reading = read_space(parsed.words)
     assert checked_configurations(Composer(reading))
     if "postgresql" in command:
@@ -195,7 +200,7 @@ def test_sweeps(command: str, phantom_root: Path, user_folder: Path) -> None:
         words += ["data.images=160", "data.pixels=64"]
     words += ["--trials", "1", "data.labels=[Effusion,Infiltration]", *SMALLER]
     words += ["data.image.size=80"] if "backbones" in command else []  # Inception's smallest
-    subprocess.run([sys.executable, "-m", "cxr_lightning.sweep", *words], check=True)
+    assert run_sweep(options_of(words), client) == 0
     (study,) = Path("runs").iterdir()
     assert (study / "best.yaml").is_file()
     assert len(pd.read_csv(study / "leaderboard.csv")) == 1
@@ -208,6 +213,7 @@ def test_help_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Groups" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_python_blocks(user_folder: Path) -> None:
     first, second = blocks("python")
     small = ", ".join(repr(word) for word in [*SMALLER, "data.pixels=64"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cxr_lightning.tracking.quiet import prepare
+from tests.processes import free_port
 
 prepare()  # some tests import MLflow themselves: without telemetry
 
@@ -45,9 +45,7 @@ class Server:
         self.folder = folder
         self.log = folder / "server.log"
         self.database = database
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

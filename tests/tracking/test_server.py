@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +17,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.tracking import TrackedRun, open_run, send_unsent
 from cxr_lightning.tracking.__main__ import main
 from cxr_lightning.tracking.outbox import UNSENT
+from tests.processes import free_port
 
 from .conftest import Server, rows
 
@@ -203,12 +203,6 @@ def test_what_the_server_refuses_stays_with_its_reason(server: Server, tmp_path:
     assert kept["refused"] == f"{tmp_path}/never_written.png is not there any more"
     (tmp_path / "never_written.png").write_bytes(b"now")
     assert send_unsent(tmp_path) == (1, 0, ())
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 REMEDY = (
