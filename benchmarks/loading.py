@@ -122,8 +122,9 @@ METHOD = (
     "as well. Imports, and reading the configuration, are not timed. cxr_lightning delivers "
     "targets as well, augments (`standard`) in the main process, through its own data module and "
     "sampler, and decodes with {workers} processes. Its batches are bytes, which the network "
-    "normalises: that is done here too, by the same code, except in the rows that say so. Both it "
-    "and albumentations shrink by averages over areas, as OpenCV's INTER_AREA has them."
+    "normalises: that is done here too, by the same code on one thread, except in the rows that "
+    "say so. Both it and albumentations shrink by averages over areas, as OpenCV's INTER_AREA has "
+    "them."
 )
 WHY_FIRST = "Decoding is the cost, and of 600 files a part is the start of its processes."
 WHY_LATER = "The warp of each image is the cost."
@@ -149,5 +150,15 @@ def drain(loader: Iterable[Any]) -> int:
 
 
 def normalised(normalise: Normalise, loader: Iterable[Any]) -> Iterator[torch.Tensor]:
-    """Batches as the network's first layer takes them."""
-    return (normalise(batch["image"]) for batch in loader)
+    """Batches as the network's first layer takes them.
+
+    On one thread, as in the others' worker processes: torch's further threads would go on spinning
+    for milliseconds after each batch, on cores that the next one needs.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for batch in loader:
+            yield normalise(batch["image"])
+    finally:
+        torch.set_num_threads(threads)

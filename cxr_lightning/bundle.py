@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from cxr_lightning import __version__
 from cxr_lightning.config.schema import ImageConfig, ModelConfig
@@ -119,11 +119,13 @@ def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
         patients = info.seen.hashes
         tensors |= {_PATIENTS + name: torch.from_numpy(one) for name, one in patients.items()}
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
-    # safetensors writes for the user alone; other files of a run follow the user's umask.
-    mask = os.umask(0)
-    os.umask(mask)
-    partial.chmod(0o666 & ~mask)
+    try:
+        # Not by save_file: it hides what the system says of a full disk, and writes for the user
+        # alone, where other files of a run follow the user's umask.
+        partial.write_bytes(save(tensors, metadata={_KEY: json.dumps(header)}))
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, path)
 
 

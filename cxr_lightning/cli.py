@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -79,7 +78,7 @@ def run_verb(
 ) -> int:
     """Run a verb and return its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C.
 
-    A full disk is the user's to mend, whatever was being written.
+    A full disk is the user's to mend too.
 
     `stopped` is what is said after Ctrl-C.
     """
@@ -92,8 +91,8 @@ def run_verb(
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _refuse(
-            f"{where}{error.strerror}. Make room there, or write elsewhere: run.dir and "
-            "data.cache_dir say where"
+            f"{where}{error.strerror}. Make room, or write elsewhere (run.dir, output); a run goes "
+            "on from its last epoch with resume=auto"
         )
     except KeyboardInterrupt:
         Console(stderr=True, highlight=False).print(escape(stopped))
@@ -113,10 +112,16 @@ def leave(code: int) -> NoReturn:
     That would take seconds, in which Python looks through all that torch, Lightning and MLflow
     hold. And threads of libraries that it stops in their C++ abort the process ("terminate called
     without an active exception"): a rank that has done its work would fail, and the run with it.
+    Whatever runs a verb in its own process, such as a profiler, calls `run_verb` instead.
     """
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as a regular end does
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):
-            stream.flush()
+        try:
+            if stream is not None:  # as where the shell closed it
+                stream.flush()
+        except BrokenPipeError:  # its reader has seen enough
+            pass
+        except OSError:  # said, but not written: the disk is full
+            code = code or EXIT_USER_ERROR
     os._exit(code)

@@ -1,8 +1,8 @@
 """Errors whose message is meant for the person at the terminal.
 
 Anything that derives from :class:`UserError` ends a verb with exit code 2 and its message, without
-a traceback: it says what was given, where, what is allowed and what to do. Every other exception is
-a defect and keeps its traceback.
+a traceback: it says what was given, where, what is allowed and what to do. So does a full disk.
+Every other exception is a defect and keeps its traceback.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Processes that tests start: forked from one with the imports done.
 
 A fresh process takes seconds for them, and that dozens of times. What a real command line does
-besides is seen by `tests/hpo/test_postgres.py` and by torchrun in `tests/integration/test_ddp.py`.
+besides is seen where one is run: in `tests/hpo/test_postgres.py`, and by `.ci/run`, which runs
+torchrun and `make fit` as well.
 """
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -13,7 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -22,27 +24,45 @@ from lightning.pytorch import Callback
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["cxr_lightning.training", "cxr_lightning.tracking.store", "cxr_lightning.hpo.run"]
+    ["cxr_lightning.training", "cxr_lightning.tracking.preload", "pyarrow.parquet"]
 )
 
 
 def start(
     module: str, words: Sequence[str], log: Path, env: Mapping[str, str] | None = None
 ) -> ForkServerProcess:
-    """Start `python -m module *words` in the current folder; what it says goes to `log`."""
-    process = _CONTEXT.Process(target=_run_module, args=(module, list(words), log, env or {}))
+    """Start `python -m module *words` in the current folder; what it says goes to `log`.
+
+    Its environment is this process's, with `env` over it.
+    """
+    return _start(_run_module, log, {**os.environ, **(env or {})}, module, list(words))
+
+
+def _start(
+    target: Callable[..., None], log: Path, env: dict[str, str], *arguments: Any
+) -> ForkServerProcess:
+    process = _CONTEXT.Process(target=_begun, args=(target, log, env, *arguments))
     process.start()
+    # Else Python would wait for it at its end, where a test has failed before it ended it.
+    atexit.register(process.kill)
     return process
 
 
-def _run_module(module: str, words: list[str], log: Path, env: Mapping[str, str]) -> None:
-    _say_to(log)
+def _begun(target: Callable[..., None], log: Path, env: dict[str, str], *arguments: Any) -> None:
+    os.environ.clear()
     os.environ.update(env)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    target(*arguments)
+
+
+def _run_module(module: str, words: list[str]) -> None:
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def exit_code(process: ForkServerProcess, seconds: float = 300) -> int:
+def exit_code(process: ForkServerProcess, seconds: float = 200) -> int:
     """Wait for the end of a process; negative: the signal that ended it."""
     process.join(seconds)
     if process.exitcode is None:
@@ -63,16 +83,14 @@ def cut_fit(
 ) -> None:
     """Run `fit` in a process that kills itself, without a word, in a hook of Lightning."""
     with tempfile.NamedTemporaryFile() as log:
-        process = _CONTEXT.Process(target=_fit, args=(words, Path(log.name), hook, epoch, batch))
-        process.start()
+        process = _start(_fit, Path(log.name), dict(os.environ), words, hook, epoch, batch)
         assert exit_code(process) == -signal.SIGKILL, log.read().decode()
 
 
-def _fit(words: list[str], log: Path, *moment: Any) -> None:
+def _fit(words: list[str], *moment: Any) -> None:
     from cxr_lightning.config.compose import compose
     from cxr_lightning.training import run_fit
 
-    _say_to(log)
     run_fit(compose(words), [_Kill(*moment)])
 
 
@@ -85,9 +103,3 @@ class _Kill(Callback):
     def _kill(self, trainer: Any, task: Any, *rest: Any) -> None:
         if self.epoch in (None, trainer.current_epoch) and self.batch in (None, *rest[1:2]):
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _say_to(log: Path) -> None:
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)

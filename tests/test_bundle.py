@@ -71,6 +71,21 @@ def test_what_is_written_is_read(bundle: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_leaves_the_bundle_that_was_there(bundle: Path) -> None:
+    before, loaded = bundle.read_bytes(), load_bundle(bundle)
+    bundle.with_name(f"{bundle.name}.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        save_bundle(bundle, loaded.network, loaded.info)
+    assert bundle.read_bytes() == before
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_bundle_is_as_readable_as_any_file(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    assert bundle.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_a_bundle_of_the_format_before(changed: Callable[[Change], Path]) -> None:
     def older(header: dict[str, Any]) -> None:
         header["format"] = 1

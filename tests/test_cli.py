@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from cxr_lightning.cli import run_verb
 from cxr_lightning.trainer import _WholeFiles
@@ -31,6 +32,10 @@ threading.Thread(target=later).start()
 print("said")
 leave(3)
 """
+LEAVE = "from cxr_lightning.cli import leave;"
+BUFFERED = os.environ | {"PYTHONUNBUFFERED": ""}
+# It answers each write as a full disk does.
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 
 
 def test_what_was_begun_is_ended_and_python_is_not_taken_apart() -> None:
@@ -44,29 +49,45 @@ def test_what_was_begun_is_ended_and_python_is_not_taken_apart() -> None:
 def test_a_reader_that_is_gone_changes_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    code = "from cxr_lightning.cli import leave; print('said'); leave(0)"
-    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=buffered, stdout=writing, stderr=subprocess.PIPE, check=False,
+        [sys.executable, "-c", f"{LEAVE} print('said'); leave(0)"],
+        env=BUFFERED, stdout=writing, stderr=subprocess.PIPE, check=False,
     )  # fmt: skip
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """/dev/full answers each write as a full disk does."""
-
+@full_disk
+@pytest.mark.parametrize("weights", [1, 1 << 18], ids=["at its end", "in the middle"])
+def test_a_full_disk_is_named(
+    weights: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def write_checkpoint(argv: Sequence[str]) -> int:
         (tmp_path / "last.ckpt.partial").symlink_to("/dev/full")
-        _WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
+        _WholeFiles().save_checkpoint({"w": torch.zeros(weights)}, tmp_path / "last.ckpt")
         return 0
 
     assert run_verb(write_checkpoint, []) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert said.startswith(f"error: {tmp_path}/last.ckpt: No space left on device. Make room")
     assert not os.listdir(tmp_path)
+
+
+@full_disk
+@pytest.mark.parametrize(("code", "expected"), [(0, 2), (2, 2), (130, 130)])
+def test_what_is_said_on_a_full_disk(code: int, expected: int) -> None:
+    with open("/dev/full", "w") as stream:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{LEAVE} print('said'); leave({code})"],
+            env=BUFFERED, stdout=stream, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (expected, b"")
+
+
+def test_streams_that_the_shell_closed() -> None:
+    command = [sys.executable, "-c", f"{LEAVE} leave(0)"]
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *command], check=False)
+    assert done.returncode == 0
 
 
 def test_a_defect_keeps_its_traceback() -> None:
