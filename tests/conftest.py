@@ -90,6 +90,15 @@ def client() -> Iterator[ServerClient]:
 
 
 @pytest.fixture
+def full_disk() -> Path:
+    """A file that answers each write as a full disk does."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("/dev/full is not there: it is a device of Linux")
+    return full
+
+
+@pytest.fixture
 def shared_data() -> Path:
     """The folder of real radiographs beside the checkout."""
     if not SHARED.is_dir():

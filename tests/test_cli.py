@@ -34,8 +34,6 @@ leave(3)
 """
 LEAVE = "from cxr_lightning.cli import leave;"
 BUFFERED = os.environ | {"PYTHONUNBUFFERED": ""}
-# It answers each write as a full disk does.
-full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 
 
 def test_what_was_begun_is_ended_and_python_is_not_taken_apart() -> None:
@@ -57,13 +55,12 @@ def test_a_reader_that_is_gone_changes_nothing() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@full_disk
 @pytest.mark.parametrize("weights", [1, 1 << 18], ids=["at its end", "in the middle"])
 def test_a_full_disk_is_named(
-    weights: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: int, full_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def write_checkpoint(argv: Sequence[str]) -> int:
-        (tmp_path / "last.ckpt.partial").symlink_to("/dev/full")
+        (tmp_path / "last.ckpt.partial").symlink_to(full_disk)
         _WholeFiles().save_checkpoint({"w": torch.zeros(weights)}, tmp_path / "last.ckpt")
         return 0
 
@@ -73,10 +70,9 @@ def test_a_full_disk_is_named(
     assert not os.listdir(tmp_path)
 
 
-@full_disk
 @pytest.mark.parametrize(("code", "expected"), [(0, 2), (2, 2), (130, 130)])
-def test_what_is_said_on_a_full_disk(code: int, expected: int) -> None:
-    with open("/dev/full", "w") as stream:
+def test_what_is_said_on_a_full_disk(code: int, expected: int, full_disk: Path) -> None:
+    with full_disk.open("w") as stream:
         done = subprocess.run(
             [sys.executable, "-c", f"{LEAVE} print('said'); leave({code})"],
             env=BUFFERED, stdout=stream, stderr=subprocess.PIPE, check=False,

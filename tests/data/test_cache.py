@@ -284,13 +284,10 @@ class TestDisk:
         check_pixels(opened(pictures), pictures)
 
     @pytest.mark.parametrize("count", [3, decode_pool.INLINE + 10])
-    def test_a_write_that_the_disk_refuses(self, tmp_path, count):
-        full = Path("/dev/full")
-        if not full.exists():
-            pytest.skip("/dev/full is not there: it is a device of Linux")
+    def test_a_write_that_the_disk_refuses(self, tmp_path, count, full_disk):
         jobs = [Job(i, str(path)) for i, path in enumerate(write_pictures(tmp_path, count))]
         with pytest.raises(OSError, match="No space left") as caught:
-            list(decode_into_slots(jobs, full, IMAGE, 2))
+            list(decode_into_slots(jobs, full_disk, IMAGE, 2))
         assert caught.value.errno == errno.ENOSPC
 
     def test_a_disk_that_fills_meanwhile_leaves_nothing_wrong(self, tmp_path, monkeypatch):
