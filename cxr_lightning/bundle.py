@@ -8,7 +8,6 @@ evaluation, explanation and export read it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from cxr_lightning.errors import DataError
 from cxr_lightning.evaluation.familiarity import Familiarity
 from cxr_lightning.evaluation.thresholds import Thresholds
 from cxr_lightning.models.network import Network, build_network
+from cxr_lightning.whole_file import whole_file
 
 __all__ = ["Bundle", "BundleInfo", "load_bundle", "read_bundle_info", "save_bundle"]
 
@@ -118,15 +118,10 @@ def save_bundle(path: Path, network: Network, info: BundleInfo) -> None:
     if info.seen:
         patients = info.seen.hashes
         tensors |= {_PATIENTS + name: torch.from_numpy(one) for name, one in patients.items()}
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         # Not by save_file: it hides what the system says of a full disk, and writes for the user
         # alone, where other files of a run follow the user's umask.
         partial.write_bytes(save(tensors, metadata={_KEY: json.dumps(header)}))
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    os.replace(partial, path)
 
 
 def read_bundle_info(path: Path) -> BundleInfo:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import ConfigError
+from cxr_lightning.whole_file import whole_file
 
 __all__ = [
     "STATE",
@@ -105,9 +105,8 @@ class RunFolder:
     def write(self, name: str, text: str) -> Path:
         """Write a text file of the run and return its path."""
         file = self.path / name
-        partial = file.with_name(file.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, file)
+        with whole_file(file) as partial:
+            partial.write_text(text, encoding="utf-8")
         return file
 
     def discard(self) -> None:

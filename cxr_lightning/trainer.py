@@ -22,6 +22,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.hardware import Placement
 from cxr_lightning.launch import started_externally
 from cxr_lightning.runs import RunFolder
+from cxr_lightning.whole_file import whole_file
 
 __all__ = ["BEST", "LAST", "build_trainer", "quiet_lightning"]
 
@@ -168,24 +169,18 @@ class _WholeFiles(TorchCheckpointIO):
     ) -> None:
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(file.name + ".partial")
-        try:
-            with partial.open("wb") as stream:
-                torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except BaseException as error:
-            partial.unlink(missing_ok=True)
-            # Ended early, by Ctrl-C or a full disk, torch closes its archive all the same, and an
-            # error of that would hide what ended it.
-            hidden = error.__context__ if isinstance(error, RuntimeError) else None
-            cause = hidden or error
-            if isinstance(cause, OSError) and cause.filename is None:
-                cause.filename = str(file)
-            if hidden is not None:
-                raise hidden from None
-            raise
-        os.replace(partial, file)
+        with whole_file(file) as partial:
+            try:
+                with partial.open("wb") as stream:
+                    torch.save(checkpoint, stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            except RuntimeError as error:
+                # Ended early, by Ctrl-C or a full disk, torch closes its archive all the same, and
+                # an error of that would hide what ended it.
+                if error.__context__ is None:
+                    raise
+                raise error.__context__ from None
 
 
 def quiet_lightning() -> None:

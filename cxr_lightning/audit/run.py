@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rich.progress import Progress
@@ -15,6 +14,7 @@ from cxr_lightning.data.cohort import build_cohort
 from cxr_lightning.data.tabular import fit_tabular
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.terminal import Reporter
+from cxr_lightning.whole_file import whole_file
 
 __all__ = ["prepare"]
 
@@ -48,13 +48,11 @@ def prepare(config: DataConfig, out: Path) -> Audit:
         reporter.say(f"would invalidate a study: {text}", style="bold red")
     if not audit.invalid:
         reporter.say("nothing found that would invalidate a study", style="green")
-    _write(out / "audit.json", audit_json(audit, config))
-    _write(out / "audit.html", audit_page(audit, cache, config))
+    for name, text in {
+        "audit.json": audit_json(audit, config),
+        "audit.html": audit_page(audit, cache, config),
+    }.items():
+        with whole_file(out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
     reporter.say(f"the whole audit: {out / 'audit.html'} and {out / 'audit.json'}")
     return audit
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)

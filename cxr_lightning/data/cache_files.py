@@ -23,6 +23,7 @@ from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data.decode_pool import Outcome
 from cxr_lightning.data.images import DECODER_VERSION
 from cxr_lightning.errors import DataError
+from cxr_lightning.whole_file import whole_file
 
 __all__ = ["BAD", "EMPTY", "FILLED", "CacheFiles", "decoder_versions", "flush"]
 
@@ -189,12 +190,10 @@ class CacheFiles:
         )
         with self.pixels.open("wb") as file:
             file.truncate(int(np.prod(self.shape)))
-        partial = self.folder / "entries.npy.partial"
-        with partial.open("wb") as file:
+        with whole_file(self.folder / "entries.npy") as partial, partial.open("wb") as file:
             np.save(file, self.no_entries(self.shape[0]))  # written out: never short of disk later
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self.folder / "entries.npy")
 
     def check_free_space(self, new_slots: int) -> None:
         """Raise DataError where so many slots more do not fit on the disk."""
@@ -244,6 +243,5 @@ class CacheFiles:
         return {int(slot): reason for slot, reason in recorded.items()}
 
     def _replace_json(self, name: str, content: dict[str, Any]) -> None:
-        partial = self.folder / f"{name}.partial"
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(self.folder / name)
+        with whole_file(self.folder / name) as partial:
+            partial.write_text(json.dumps(content, indent=1) + "\n")

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from cxr_lightning.errors import DataError, bullet_list
+from cxr_lightning.whole_file import whole_file
 
 __all__ = [
     "LOGIT",
@@ -203,9 +204,9 @@ def with_logits(table: pd.DataFrame, logits: ArrayLike) -> pd.DataFrame:
 
 def write_predictions(table: pd.DataFrame, path: Path) -> Path:
     """Write the validated table as Parquet, complete or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    validate_predictions(table).to_parquet(unfinished, index=False)
-    unfinished.replace(path)
+    checked = validate_predictions(table)
+    with whole_file(path) as partial:
+        checked.to_parquet(partial, index=False)
     return path
 
 

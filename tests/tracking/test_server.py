@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from cxr_lightning.cli import run_verb
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.tracking import TrackedRun, open_run, send_unsent
 from cxr_lightning.tracking.__main__ import main
@@ -120,6 +121,13 @@ def test_a_run_that_outlives_an_outage_is_whole(server: Server, outage: Outage) 
     assert {"key": "late", "value": "1"} in json.loads(answer)["run"]["data"]["params"]
 
 
+def test_sending_for_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(main, ["runs/typo"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: runs/typo: no such folder; give a run's")
+
+
 def test_training_never_waited(outage: Outage) -> None:
     assert outage.slowest < 1
     assert outage.finish_seconds < 15
@@ -158,7 +166,7 @@ def test_a_run_that_ended_in_an_outage_is_sent_by_hand(
     assert outage.left == len(outage.unsent) == 42
     assert [r["step"] for r in outage.unsent if r["kind"] == "metrics"] == list(range(20, 60))
     assert [r["kind"] for r in outage.unsent[40:]] == ["artifact", "status"]
-    assert main([str(run.run_dir)]) == 0
+    assert run_verb(main, [str(run.run_dir)]) == 0
     assert capsys.readouterr().out == "42 records sent to MLflow, 0 kept.\n"
     assert send_unsent(run.run_dir) == (0, 0, ())
     assert_arrived_once(server, run.run_id, 60)
