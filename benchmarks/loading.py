@@ -70,6 +70,7 @@ def measure(work: Path, repeats: int) -> Section:
 
     calls = {name: partial(by_peer, make) for name, make in makers.items()}
     calls |= {OURS: partial(by_us, partial(normalised, normalise)), BYTES: partial(by_us, iter)}
+    data_module(config).read()  # imports what reads tables, as the peers have been imported
     for _ in range(repeats):
         for name, call in calls.items():
             rates = calm(call)
