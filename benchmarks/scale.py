@@ -111,12 +111,12 @@ METHOD = (
     "untimed, so that programs and tables are in the system's page cache. Start to first step is "
     "from the start of Python, with simple_cnn, a warm cache and the MLflow database of an earlier "
     "run: imports, the table, a `stat` of each file, the audit of all content hashes, the first "
-    "step of training. Later epochs are two of that data set through the loader, `augment=standard`; "
-    "their memory is the most that was seen beyond that after the first one, when the table is "
-    f"held already. Random reads are batches of 32 from a {SLOTS * SIDE * SIDE / 2**30:.0f} GiB "
-    "cache, once with the file in the system's page cache, once after it was asked to forget it: "
-    "that stands for a cache larger than memory, at the speed of this machine's disk (or of its "
-    "host's memory)."
+    "step of training. Later epochs are two of that data set through the loader, "
+    "`augment=standard`; their memory is the most that was seen beyond that after the first one, "
+    "when the table is held already. Random reads are batches of 32 from a "
+    f"{SLOTS * SIDE * SIDE / 2**30:.0f} GiB cache, once with the file in the "
+    "system's page cache, once after it was asked to forget it: that stands for a cache larger "
+    "than memory, at the speed of this machine's disk (or of its host's memory)."
 )
 IMPORTS = "Imports of torch, lightning, torchmetrics and mlflow take most of it"
 WHY = (
