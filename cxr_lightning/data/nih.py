@@ -14,10 +14,12 @@ import os
 import zlib
 from itertools import repeat
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute
+from numpy.typing import NDArray
 from pydantic import Field
 
 from cxr_lightning.config.schema import DataConfig
@@ -130,7 +132,7 @@ def read_studies(config: Config) -> Reading:
     )
     crossing = ""
     if config.split == "official":
-        studies["split"] = _official_split(images, root)
+        studies["split"] = _official_split(raw["Image Index"], root)
         crossing = _crossing(studies)
     return Reading(studies, labels, notes=notes, crossing=crossing)
 
@@ -208,21 +210,21 @@ def _findings(text: pd.Series, file: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _official_split(images: list[str], root: Path) -> list[str]:
+def _official_split(images: pd.Series, root: Path) -> NDArray[np.object_]:
     lists = {split: _read_list(root, name) for split, name in _LISTS.items()}
-    of: dict[str, str] = {}
-    for name, listed in lists.items():
-        of |= dict.fromkeys(listed, name)
-    split = [*map(of.get, images, repeat(""))]
-    counts = (len(images), sum(map(len, lists.values())), len(of))
-    if "" in split or len(set(counts)) > 1:
-        _refuse_lists(images, split, lists, root)
-    return split
+    # Compared by pyarrow: a dict of 100,000 strings takes twice the time.
+    found = pyarrow.compute.index_in(
+        pyarrow.array(images), value_set=pyarrow.concat_arrays(lists.values())
+    )
+    ends = np.cumsum([len(listed) for listed in lists.values()])
+    if found.null_count or ends[-1] != len(images):  # images differ, and so do those of a list
+        _refuse_lists(
+            images.tolist(), {name: {*listed.to_pylist()} for name, listed in lists.items()}, root
+        )
+    return np.array([*lists], dtype=object)[np.searchsorted(ends, found, side="right")]
 
 
-def _refuse_lists(
-    images: list[str], split: list[str], lists: dict[str, set[str]], root: Path
-) -> NoReturn:
+def _refuse_lists(images: list[str], lists: dict[str, set[str]], root: Path) -> NoReturn:
     problems = []
     if both := sorted(lists["train_val"] & lists["test"]):
         problems.append(f"{len(both)} image(s) on both lists:\n{bullet_list(both)}")
@@ -232,7 +234,8 @@ def _refuse_lists(
                 f"{_LISTS[name]} names {len(absent)} image(s) that the table lacks:\n"
                 f"{bullet_list(absent)}"
             )
-    if unlisted := [image for image, one in zip(images, split, strict=True) if not one]:
+    listed = set().union(*lists.values())
+    if unlisted := [image for image in images if image not in listed]:
         problems.append(
             f"{len(unlisted)} image(s) of the table are on neither list:\n{bullet_list(unlisted)}"
         )
@@ -245,10 +248,13 @@ def _crossing(studies: pd.DataFrame) -> str:
     return f"{both:,} patient(s) are on both {' and '.join(_LISTS.values())}." if both else ""
 
 
-def _read_list(root: Path, name: str) -> set[str]:
+def _read_list(root: Path, name: str) -> Any:
+    """Return a pyarrow array of the different names in a list."""
     for file in (root / name, root / f"{name}.gz"):
         if file.is_file():
-            return set(map(str.strip, _text(file).splitlines())) - {""}
+            lines = pyarrow.array(_text(file).splitlines(), pyarrow.large_string())
+            names = pyarrow.compute.utf8_trim_whitespace(lines)
+            return pyarrow.compute.unique(names.filter(pyarrow.compute.not_equal(names, "")))
     raise DataError(
         f"{root / name}: missing; data.split=official needs {' and '.join(_LISTS.values())}. "
         "Use data.split=patient for a split of your own."
