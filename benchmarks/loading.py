@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -19,10 +18,12 @@ from benchmarks.fitting import data_module
 from benchmarks.measure import Goal, Row, Section, calm
 from benchmarks.pictures import nih_folder, nih_words
 from cxr_lightning.config.compose import compose
-from cxr_lightning.data.decode_pool import MODULE, available_cpus
+from cxr_lightning.data.decode_pool import available_cpus
 from cxr_lightning.models.network import Normalise
 
 OURS, BYTES = "cxr_lightning", "cxr_lightning, before its normalisation"
+Taken = tuple[int, Callable[[int], int]]
+"""How many images a first epoch had, and what does a later one and counts its images."""
 LATER = 3.0  # seconds of later epochs, whole ones; at least one
 
 
@@ -45,35 +46,38 @@ def measure(work: Path, repeats: int) -> Section:
     first: dict[str, list[float]] = {}
     later: dict[str, list[float]] = {}
 
-    def by_peer(make: Callable[[], Iterable[Any]]) -> tuple[float, float]:
-        begin(root, caches)
+    def rates_of(first_epoch: Callable[[], Taken]) -> tuple[float, float]:
+        shutil.rmtree(caches, ignore_errors=True)
+        first_epoch()
+        shutil.rmtree(caches, ignore_errors=True)
+        os.sync()
         start = time.perf_counter()
-        loader = make()
-        images = drain(loader)
-        return images / (time.perf_counter() - start), later_rate(lambda epoch: drain(loader))
+        images, later_epoch = first_epoch()
+        return images / (time.perf_counter() - start), later_rate(later_epoch)
 
-    def by_us(finished: Callable[[Iterable[Any]], Iterable[Any]]) -> tuple[float, float]:
-        begin(root, caches)
-        start = time.perf_counter()
+    def by_peer(make: Callable[[], Iterable[Any]]) -> Taken:
+        loader = make()
+        return drain(loader), lambda epoch: drain(loader)
+
+    def by_us(finished: Callable[[Iterable[Any]], Iterable[Any]]) -> Taken:
         data = data_module(config)
         data.prepare()
         training = data.train_dataloader()
         loaders = (training, data.val_dataloader(), data.test_dataloader())
-        images = sum(drain(finished(one)) for one in loaders)
-        rate = images / (time.perf_counter() - start)
 
         def epoch_of_training(epoch: int) -> int:
             training.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             return drain(finished(training))
 
-        return rate, later_rate(epoch_of_training)
+        return sum(drain(finished(one)) for one in loaders), epoch_of_training
 
-    calls = {name: partial(by_peer, make) for name, make in makers.items()}
+    calls: dict[str, Callable[[], Taken]] = {
+        name: partial(by_peer, make) for name, make in makers.items()
+    }
     calls |= {OURS: partial(by_us, partial(normalised, normalise)), BYTES: partial(by_us, iter)}
-    data_module(config).read()  # imports what reads tables, as the peers have been imported
     for _ in range(repeats):
         for name, call in calls.items():
-            rates = calm(call)
+            rates = calm(partial(rates_of, call))
             for epochs, rate in zip((first, later), rates, strict=True):
                 epochs.setdefault(name, []).append(rate)
             print(f"  {name}: {rates[0]:,.0f} images/s, then {rates[1]:,.0f}", flush=True)
@@ -109,19 +113,20 @@ def measure(work: Path, repeats: int) -> Section:
 
 
 METHOD = (
-    "600 PNG files of 1024 x 1024 pixels and about 400 KB (in the system's page cache, as is the "
-    "program of the processes that decode, so that decoding is measured and not the disk) into "
-    "batches of 32 at 224 pixels, as normalised float32. The first epoch includes making the "
-    "loader and whatever cache it builds; of cxr_lightning also reading, splitting and auditing "
-    "the table, and one hash per image. Its first epoch is of training, validation and test "
-    "images, of which the first are augmented; its later ones are of training images. Later "
-    f"epochs are whole ones, for {LATER:.0f} seconds. "
+    "600 PNG files of 1024 x 1024 pixels and about 400 KB into batches of 32 at 224 pixels, as "
+    "normalised float32. Each loader does its first epoch once before, untimed, and the cache of "
+    "that is removed: files and programs are in the system's page cache then, and imports done, so "
+    "that decoding is measured and not the disk. The first epoch includes making the loader and "
+    "whatever cache it builds; of cxr_lightning also reading, splitting and auditing the table, "
+    "and one hash per image. Its first epoch is of training, validation and test images, of which "
+    "the first are augmented; its later ones are of training images. Later epochs are whole ones, "
+    f"for {LATER:.0f} seconds. "
     "Peers load with {workers} worker processes, which stay, and MONAI's ThreadDataLoader in a "
     "thread, as its fast training guide has it; they augment all images by turns, zooms and "
     "exposure with the same chances, and but for MONAI by shifts (torchxrayvision does not augment "
     "at all), and, but for torchxrayvision, read no labels. torchxrayvision's default engine is "
     "compared, as it is what its documentation shows; the ratios beside its quicker one are given "
-    "as well. Imports, and reading the configuration, are not timed. cxr_lightning delivers "
+    "as well. Reading the configuration is not timed. cxr_lightning delivers "
     "targets as well, augments (`standard`) in the main process, through its own data module and "
     "sampler, and decodes with {workers} processes. Its batches are bytes, which the network "
     "normalises: that is done here too, by the same code on one thread, except in the rows that "
@@ -130,18 +135,6 @@ METHOD = (
 )
 WHY_FIRST = "Decoding is the cost, and of 600 files a part is the start of its processes."
 WHY_LATER = "The warp of each image is the cost."
-
-
-def begin(root: Path, caches: Path) -> None:
-    """Remove the caches, and read what is to be in the system's page cache.
-
-    A virtual machine may give pages back that were not used for seconds; of a program that is about
-    to be started, they would be read from the disk then.
-    """
-    shutil.rmtree(caches, ignore_errors=True)
-    for file in (root / "images").iterdir():
-        file.read_bytes()
-    subprocess.run([sys.executable, "-c", f"import {MODULE}"], check=True)
 
 
 def later_rate(epoch: Callable[[int], int]) -> float:
