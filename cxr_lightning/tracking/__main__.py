@@ -13,7 +13,6 @@ from .resend import send_unsent
 
 __all__ = ["main"]
 
-
 STOPPED = "stopped; the same command sends the rest"
 
 

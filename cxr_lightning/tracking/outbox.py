@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
+from ..whole_file import whole_file
 from .records import Record, dumps
 
 __all__ = ["UNSENT", "Outbox"]
@@ -76,12 +77,10 @@ class Outbox:
                 self.path.unlink(missing_ok=True)
                 Path(self._lock.lock_file).unlink(missing_ok=True)
                 return
-            draft = self.path.with_suffix(".tmp")
-            with draft.open("w", encoding="utf-8") as file:
+            with whole_file(self.path) as partial, partial.open("w", encoding="utf-8") as file:
                 file.writelines(dumps(record) + "\n" for record in kept)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(self.path)
 
     def _records(self) -> list[Record]:
         records = []
