@@ -33,41 +33,45 @@ def main() -> int:
         type=Path,
         default=WORK,
         metavar="FOLDER",
-        help="for pictures, caches and the sections measured so far; build/bench by default",
+        help="for pictures and caches; build/bench by default",
     )
     parser.add_argument(
         "--page",
         type=Path,
         default=PAGE,
         metavar="FILE",
-        help="what is written of them; benchmarks/RESULTS.md by default",
+        help="what is written, and beside it results/SECTION.json, one for each section measured "
+        "so far; benchmarks/RESULTS.md by default",
     )
     options = parser.parse_args()
     names: list[str] = options.sections or [name for name in SECTIONS if name not in LONG]
     if unknown := sorted(set(names) - set(SECTIONS)):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     work: Path = options.work.absolute()
-    for folder in (work, options.page.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    for name in names:  # what fails or is interrupted leaves no older numbers behind
-        (work / f"{name}.json").unlink(missing_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
     failed = False
     for name in names:
-        failed |= not measured(name, min(options.repeats, MOST.get(name, options.repeats)), work)
-        saved = [work / f"{name}.json" for name in SECTIONS]
-        write_page([Section.load(file) for file in saved if file.is_file()], options.page)
+        repeats = min(options.repeats, MOST.get(name, options.repeats))
+        failed |= not measured(name, repeats, work, saved(options.page.absolute(), name))
+        files = [saved(options.page, name) for name in SECTIONS]
+        write_page([Section.load(file) for file in files if file.is_file()], options.page)
     print(f"written to {options.page}")
     return int(failed)
 
 
-def measured(name: str, repeats: int, work: Path) -> bool:
+def saved(page: Path, name: str) -> Path:
+    """Return where a section's numbers are: beside the page, and kept like it."""
+    return page.parent / "results" / f"{name}.json"
+
+
+def measured(name: str, repeats: int, work: Path, file: Path) -> bool:
     """Measure in a process of its own: none inherits threads, memory or caches.
 
     Where it fails, its last line is saved in place of numbers. Python keeps its bytecode there, as
     it does by default: without it, each start would compile the package anew.
     """
     print(f"{name} ...", flush=True)
-    command = [sys.executable, "-m", "benchmarks.section", name, str(repeats), str(work)]
+    command = [sys.executable, "-m", "benchmarks.section", name, str(repeats), str(work), str(file)]
     environment = {key: value for key, value in os.environ.items() if key != NO_BYTECODE}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False
@@ -76,7 +80,7 @@ def measured(name: str, repeats: int, work: Path) -> bool:
     if done.returncode:
         last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
         empty = Section(name.capitalize(), "", [], [], failed=last, origin=origin())
-        empty.save(work / f"{name}.json")
+        empty.save(file)
     return not done.returncode
 
 

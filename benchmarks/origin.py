@@ -29,9 +29,9 @@ def origin() -> list[str]:
 
 
 def commit() -> str:
-    """Name the commit, and say whether files differ from it; the page itself does not count."""
-    pages = ":!benchmarks/RESULTS.md"
-    name, changes = git("rev-parse", "--short", "HEAD"), git("status", "--short", "--", ".", pages)
+    """Name the commit, and say whether files differ from it; what was measured does not count."""
+    status = ("status", "--short", "--", ".", ":!benchmarks/RESULTS.md", ":!benchmarks/results")
+    name, changes = git("rev-parse", "--short", "HEAD"), git(*status)
     return "unknown" if not name else f"{name} with changes" if changes else name
 
 

@@ -9,14 +9,14 @@ from benchmarks.measure import Goal, Row, Section
 
 HEAD = """# Speed, measured beside others
 
-Written by `make bench`; `make bench ARGS=loading` measures one section anew. What is timed beside
-other things was measured in turn, so its ratios belong to one run. Absolute numbers are those of
-the machine that is named below each section, with the commit, the day and the versions. A
-measurement begins when what was written before is on the disk. A virtual machine's host may give
-the processor to others: a measurement waits while it takes more than a tenth, for up to five
-minutes, and one that missed more than that was made again, twice at most; the one that missed least
-counts. Where a section missed more than a tenth altogether, its absolute numbers say less than its
-ratios.
+Written by `make bench`; `make bench ARGS=loading` measures one section anew, and `results/` beside
+this page has every value of each. What is timed beside other things was measured in turn, so its
+ratios belong to one run. Absolute numbers are those of the machine that is named below each
+section, with the commit, the day and the versions. A measurement begins when what was written
+before is on the disk. A virtual machine's host may give the processor to others: a measurement
+waits while it takes more than a tenth, for up to five minutes, and one that missed more than that
+was made again, twice at most; the one that missed least counts. Where a section missed more than a
+tenth altogether, its absolute numbers say less than its ratios.
 """
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.section NAME REPEATS FOLDER`: measure one section here, and save it."""
+"""`python -m benchmarks.section NAME REPEATS FOLDER FILE`: measure one section here, save it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmarks.measure import Section, share_taken, taken
 from benchmarks.origin import origin
 
 
-def main(name: str, repeats: int, work: Path) -> None:
+def main(name: str, repeats: int, work: Path, file: Path) -> None:
     before = taken()
     measured: Section = importlib.import_module(f"benchmarks.{name}").measure(work, repeats)
     missing = f"Of the processor time wanted meanwhile, {share_taken(before):.0%} was not given"
-    replace(measured, origin=[*origin(), missing]).save(work / f"{name}.json")
+    replace(measured, origin=[*origin(), missing]).save(file)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))

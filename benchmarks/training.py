@@ -40,7 +40,7 @@ LEARNT = (  # what a network of this size learns in a minute: few labels, many i
     *("data.images=2200", "data.pixels=64", "data.image.size=32", "data.batch_size=64"),
     *("data.split=patient", "data.val_fraction=0.1", "data.test_fraction=0.4"),
     *("data.labels=[Effusion,Infiltration,Atelectasis]", "evaluation.report=false"),
-    *("trainer.max_epochs=4", "optim.lr=3e-3"),
+    "trainer.max_epochs=4",
 )
 
 
@@ -109,7 +109,9 @@ METHOD = (
     "are written, and the line of progress is printed, at the end of an epoch: that is not in "
     "it. AUROC: of `fit` as it is, and of `fit` in fp32, NCHW, three channels, on the test "
     "images (two fifths) of 2,200 synthetic radiographs after four epochs at 32 pixels, three "
-    "labels, a seed a run."
+    "labels, at the default learning rate, a seed a run. At three times that rate, "
+    "measured once on an AMD EPYC over 18 seeds, DenseNet-121 lost 0.009 in the mean and 0.0045 "
+    "in the median."
 )
 WHY = (
     "Convolutions gain by the processor's bf16 instructions; by torch's profiler they are a "

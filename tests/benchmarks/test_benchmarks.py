@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -98,18 +99,21 @@ def test_every_section_measures(name: str) -> None:
     assert list(inspect.signature(section.measure).parameters) == ["work", "repeats"]
 
 
-def test_a_section_that_fails_leaves_its_last_line_in_place_of_older_numbers(
+def test_a_section_measured_alone_joins_the_others_and_a_failure_leaves_its_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # There is no such section, so that its process ends with an error at once.
-    monkeypatch.setattr(command, "SECTIONS", ("nothing",))
+    monkeypatch.setattr(command, "SECTIONS", ("loading", "nothing"))
     page = tmp_path / "RESULTS.md"
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--work", str(tmp_path), "--page", str(page)])
-    SECTION.save(tmp_path / "nothing.json")
+    words = ["benchmarks", "nothing", "--work", str(tmp_path), "--page", str(page)]
+    monkeypatch.setattr("sys.argv", words)
+    for name in command.SECTIONS:
+        SECTION.save(command.saved(page, name))
     assert command.main() == 1
+    assert re.findall("^## (.*)", page.read_text(), re.MULTILINE)[2:] == ["Loading", "Nothing"]
     last = "ModuleNotFoundError: No module named 'benchmarks.nothing'"
     assert f"- Nothing failed: {last}" in page.read_text()
-    assert Section.load(tmp_path / "nothing.json").rows == []
+    assert Section.load(command.saved(page, "nothing")).rows == []
     assert last in capfd.readouterr().err
 
 
