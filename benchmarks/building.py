@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Goal, Row, Section, elsewhere, private_memory
+from benchmarks.measure import Goal, Row, Section, calm, elsewhere, private_memory, settle
 from benchmarks.pictures import nih_folder
 from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data.cache import COMMIT_SECONDS, ImageCache, open_cache
@@ -42,10 +46,11 @@ def measure(work: Path, repeats: int) -> Section:
         with tempfile.TemporaryDirectory(dir=work) as folder:
             more = linked(files, Path(folder))
             for name, paths in (("600 images", [*map(str, files)]), ("2,400 images", more)):
-                peak, rate = elsewhere(building, paths, Path(folder) / name)
+                peak, rate = calm(partial(elsewhere, anew, paths, Path(folder) / name))
                 print(f"  {name}: {rate:,.0f} images/s, {peak:,.1f} MiB", flush=True)
                 rates.setdefault(name, []).append(rate)
                 peaks.setdefault(name, []).append(peak)
+            settle()
             drawn, recorded, decoded = killed(more, Path(folder) / "killed")
         lost.append((drawn - recorded) / rates["2,400 images"][-1])
         again.append(decoded - (len(more) - recorded))
@@ -76,15 +81,18 @@ def build(paths: list[str], cache: Path) -> ImageCache:
     return open_cache(paths, image=IMAGE, cache_dir=cache, progress=False)
 
 
-def building(paths: list[str], cache: Path) -> tuple[float, float]:
-    """Return the most private memory, in MiB, and images/s."""
+def anew(paths: list[str], cache: Path) -> tuple[float, float]:
+    """Return the most private memory, in MiB, and images/s of a build from nothing."""
+    shutil.rmtree(cache, ignore_errors=True)
     over, peak = threading.Event(), [0.0]
 
     def watch() -> None:
         while not over.wait(0.01):
-            children = (file.read_text() for file in Path("/proc/self/task").glob("*/children"))
-            processes = ["self", *" ".join(children).split()]
-            peak[0] = max(peak[0], sum(map(private_memory, processes)))
+            children: list[str] = []
+            for file in Path("/proc/self/task").glob("*/children"):
+                with contextlib.suppress(OSError):  # a thread that has just ended
+                    children += file.read_text().split()
+            peak[0] = max(peak[0], sum(map(private_memory, ["self", *children])))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -112,6 +120,8 @@ def killed(paths: list[str], cache: Path) -> tuple[int, int, int]:
     time.sleep(0.9 * COMMIT_SECONDS)
     process.kill()
     process.join()
+    if process.exitcode != -signal.SIGKILL:
+        raise RuntimeError(f"nothing to kill: {len(paths):,} images were built before; add COPIES")
     time.sleep(0.5)  # its decoders end by themselves
     pixels = np.memmap(files.pixels, np.uint8, "r", shape=files.shape)
     drawn = sum(bool(picture.any()) for picture in pixels)

@@ -15,6 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cxr_lightning.whole_file import whole_file
+
 Measured = TypeVar("Measured")
 CALM = 0.1  # share of the processor time that may be missing from a measurement
 TRIES = 3  # of a measurement from which more was missing
@@ -68,14 +70,20 @@ class Section:
 
     def save(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
+        with whole_file(file) as partial:
+            partial.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
 
     @staticmethod
     def load(file: Path) -> Section:
-        held = json.loads(file.read_text(encoding="utf-8"))
-        rows = [Row(**row) for row in held.pop("rows")]
-        goals = [Goal(**goal) for goal in held.pop("goals")]
-        return Section(rows=rows, goals=goals, **held)
+        """Read what was saved; what cannot be read, or is of another version, counts as failed."""
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))
+            rows = [Row(**row) for row in held.pop("rows")]
+            goals = [Goal(**goal) for goal in held.pop("goals")]
+            return Section(rows=rows, goals=goals, **held)
+        except (ValueError, TypeError, KeyError) as error:
+            why = f"{file.name} cannot be read ({error}); measure it anew"
+            return Section(file.stem.capitalize(), "", [], [], failed=why)
 
 
 def seconds(call: Callable[[], Any]) -> float:

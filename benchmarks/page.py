@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Goal, Row, Section
+from cxr_lightning.whole_file import whole_file
 
 HEAD = """# Speed, measured beside others
 
@@ -36,8 +37,9 @@ def write_page(sections: Sequence[Section], file: Path) -> None:
             lines += ["", *table(head, map(cells, section.rows))]
         if section.goals:
             lines += ["", *table(("goal", "wanted", "measured", ""), map(verdict, section.goals))]
-        lines += ["", f"{'. '.join(section.origin)}."]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines += ["", f"{'. '.join(section.origin)}."] if section.origin else []
+    with whole_file(file) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def missed(goal: Goal) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_lightning.data.nih import LABELS
+from cxr_lightning.whole_file import whole_file
 
 SIDE = 1024
 IMAGES, PATIENTS = 112_120, 30_805  # of ChestX-ray14
@@ -24,7 +25,7 @@ def nih_folder(work: Path, images: int = 600) -> Path:
         rows = nih_table(images, max(3, images // 4), generator)
         for name in rows["Image Index"]:
             cv2.imwrite(str(root / "images" / name), radiograph(generator))
-        rows.to_csv(table, index=False)
+        save(rows, table)
     return root
 
 
@@ -48,8 +49,14 @@ def whole_folder(work: Path) -> Path:
         test = rows["Patient ID"] % 4 == 0
         for name, part in (("train_val_list.txt", rows[~test]), ("test_list.txt", rows[test])):
             (root / name).write_text("\n".join(part["Image Index"]) + "\n")
-        rows.to_csv(table, index=False)
+        save(rows, table)
     return root
+
+
+def save(rows: pd.DataFrame, table: Path) -> None:
+    """Write the table, which says that the pictures are all there."""
+    with whole_file(table) as partial:
+        rows.to_csv(partial, index=False)
 
 
 def radiograph(generator: np.random.Generator, side: int = SIDE) -> np.ndarray:

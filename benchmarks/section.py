@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measure import Section, share_taken, taken
-from benchmarks.origin import origin
+from benchmarks.origin import commit, origin
 
 
 def main(name: str, repeats: int, work: Path, file: Path) -> None:
-    before = taken()
+    begun, before = origin(), taken()
     measured: Section = importlib.import_module(f"benchmarks.{name}").measure(work, repeats)
     missing = f"Of the processor time wanted meanwhile, {share_taken(before):.0%} was not given"
-    replace(measured, origin=[*origin(), missing]).save(file)
+    if commit() not in begun[0]:
+        begun[0] += ", and files were changed meanwhile"
+    replace(measured, origin=[*begun, missing]).save(file)
 
 
 if __name__ == "__main__":

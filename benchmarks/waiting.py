@@ -36,7 +36,7 @@ WHY = "Batches are made in the training process, on the cores that the steps use
 
 
 def percent(name: str, root: Path, caches: Path) -> float:
-    options = ["trainer.limit_train_batches=4", "trainer.limit_val_batches=0"]
+    options = ["trainer=cpu", "trainer.limit_train_batches=4", "trainer.limit_val_batches=0"]
     config = compose([f"model={name}", "data.image.size=224", "trainer.max_epochs=2", *options])
     data = data_module(compose(nih_words(root, caches)))
     task = build_task(config, data.labels, data.label_counts())

@@ -15,6 +15,8 @@ def whole_file(file: Path) -> Iterator[Path]:
     """Yield a path beside `file` to write to, and move it there once the block has ended.
 
     Where the block ends with an exception, what it wrote is removed and `file` stays as it was.
+    What a killed process left is overwritten by the next. One process at a time may write a file:
+    where several could, the caller holds a lock.
 
     Raises
     ------

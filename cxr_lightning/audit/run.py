@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from filelock import FileLock
 from rich.progress import Progress
 
 from cxr_lightning.audit.collect import Audit, audit_cohort
@@ -28,10 +29,12 @@ def prepare(config: DataConfig, out: Path) -> Audit:
         The configuration or the data set's tables cannot be used.
     """
     reporter = Reporter()
+    lock = out / ".lock"
     try:
         out.mkdir(parents=True, exist_ok=True)
+        lock.touch()  # before every image was looked at
     except OSError as error:
-        raise ConfigError(f"--output {out}: cannot be made: {error.strerror}") from None
+        raise ConfigError(f"--output {out}: cannot be written to: {error.strerror}") from None
     # What reading would refuse is counted, and told with all the rest.
     cohort = build_cohort(config.model_copy(update={"on_bad_image": "skip"}))
     fit_tabular(cohort.table, config.tabular, cohort.labels)  # refuses what a fit would refuse
@@ -48,11 +51,13 @@ def prepare(config: DataConfig, out: Path) -> Audit:
         reporter.say(f"would invalidate a study: {text}", style="bold red")
     if not audit.invalid:
         reporter.say("nothing found that would invalidate a study", style="green")
-    for name, text in {
+    texts = {
         "audit.json": audit_json(audit, config),
         "audit.html": audit_page(audit, cache, config),
-    }.items():
-        with whole_file(out / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+    }
+    with FileLock(lock):  # two that shared the work of one cache end at nearly the same time
+        for name, text in texts.items():
+            with whole_file(out / name) as partial:
+                partial.write_text(text, encoding="utf-8")
     reporter.say(f"the whole audit: {out / 'audit.html'} and {out / 'audit.json'}")
     return audit

@@ -33,11 +33,13 @@ from cxr_lightning.data.cache_files import BAD, EMPTY, FILLED, CacheFiles, decod
 from cxr_lightning.data.decode_pool import Job, Outcome, decode_into_slots
 from cxr_lightning.data.images import UnreadableImage, read_image
 from cxr_lightning.data.storage import cache_home
+from cxr_lightning.errors import DataError
 
 __all__ = ["ImageCache", "open_cache"]
 
 COMMIT_SECONDS = 1.0  # how much work a kill can cost
 _HELD_AT_ONCE = 1024  # pictures copied to memory in one step
+_OF_A_PROCESS = ("_mapped", "_held")  # attributes of a cache that are not pickled
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,39 @@ class ImageCache:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and rows.min() < 0:
             raise IndexError("row -1 is that of a bad picture; ask for the rows that are not")
-        return np.asarray(self._pixels[rows])
+        if (held := self.__dict__.get("_held")) is None:
+            return np.asarray(self._pixels[rows])
+        places, pictures = held
+        if rows.size and places[rows].min() < 0:
+            raise IndexError("only the pictures of the run are in memory; ask for rows of `rows`")
+        return np.asarray(pictures[places[rows]])
 
     def held(self) -> ImageCache:
-        """Return this cache with the pictures of the run in memory.
+        """Return this cache with the pictures of the run, and no others, in memory.
 
         Processes forked from this one share it; those that are started anew map the file.
+
+        Raises
+        ------
+        DataError where memory has no room for them.
         """
-        held = np.zeros(self.shape, np.uint8)  # slots that are not written to take no memory
         wanted = np.unique(self.rows[self.rows >= 0])
+        try:
+            held = np.empty((len(wanted), *self.shape[1:]), np.uint8)
+        except MemoryError:
+            raise DataError(
+                f"data.residency=memory: {len(wanted):,} images of {self.shape[1]} x "
+                f"{self.shape[2]} pixels take {len(wanted) * self.shape[1] * self.shape[2]:,} "
+                "bytes, for which memory has no room; use data.residency=disk, or a smaller "
+                "data.image.size"
+            ) from None
         for start in range(0, len(wanted), _HELD_AT_ONCE):
-            part = wanted[start : start + _HELD_AT_ONCE]
-            held[part] = self._pixels[part]
+            part = slice(start, start + _HELD_AT_ONCE)
+            held[part] = self._pixels[wanted[part]]
+        places = np.full(self.shape[0], -1, np.int32)
+        places[wanted] = np.arange(len(wanted))
         cache = copy(self)
-        cache.__dict__["_mapped"] = held
+        cache.__dict__["_held"] = places, held
         return cache
 
     @property
@@ -96,7 +117,7 @@ class ImageCache:
         return mapped
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_mapped"}
+        return {key: value for key, value in self.__dict__.items() if key not in _OF_A_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -125,7 +146,8 @@ def open_cache(
 
     Bad pictures do not raise: they are listed in the result, so that the caller can refuse all of
     them at once. A file that cannot be decoded is tried again when it, or an installed decoder,
-    changes; one that is missing or not permitted, every time.
+    changes, the latter where the cache may be written; one that is missing or not permitted, every
+    time.
 
     Raises
     ------
@@ -143,7 +165,10 @@ def open_cache(
     missing = np.flatnonzero(needed.signatures[:, 0] < 0)
     absent = {int(unique[i]): _reason(sources[i]) for i in missing}
     decoded = 0
-    if needed.stale(files.entries() if files.exist() else None).size:
+    held = files.entries() if files.exist() else None
+    # Of a cache that may only be read, such as a shared one, the verdict on bad files stands.
+    retry = held is None or files.writable()
+    if needed.stale(held, retry=retry).size:
         with files.writing(console):
             files.create_if_missing()
             stale = needed.stale(files.entries())
@@ -162,14 +187,17 @@ class _Needed:
     signatures: NDArray[np.int64]
     decoders: int
 
-    def stale(self, entries: NDArray[Any] | None) -> NDArray[np.int64]:
-        """Positions in `slots` of the files that are there and must be decoded."""
+    def stale(self, entries: NDArray[Any] | None, *, retry: bool = True) -> NDArray[np.int64]:
+        """Positions in `slots` of the files that are there and must be decoded.
+
+        `retry`: also those that other versions of the decoders could not read.
+        """
         present = self.signatures[:, 0] >= 0
         if entries is None:
             return np.flatnonzero(present)
         held = entries[self.slots]
         same = (held["size"] == self.signatures[:, 0]) & (held["mtime_ns"] == self.signatures[:, 1])
-        known = (held["status"] == BAD) & (held["decoders"] == self.decoders)
+        known = (held["status"] == BAD) & ((held["decoders"] == self.decoders) | (not retry))
         return np.flatnonzero(present & ~(same & ((held["status"] == FILLED) | known)))
 
 

@@ -125,6 +125,10 @@ class CacheFiles:
             return False
         return size == int(np.prod(self.shape)) and records >= self.shape[0] * ENTRY.itemsize
 
+    def writable(self) -> bool:
+        """Say whether a cache that exists may be changed."""
+        return all(os.access(path, os.W_OK) for path in (self.folder, *self.folder.iterdir()))
+
     def entries(self, *, writable: bool = False) -> NDArray[Any]:
         """Map the records, of shape (images,)."""
         mapped: NDArray[Any] = np.load(

@@ -3,9 +3,9 @@
 Albumentations draws, warps and looks up for each transform and image by itself. Here a batch's
 parameters are drawn at once, by the same formulas in the same order, from numbers that depend on
 (seed, epoch, sample) alone; matrices are multiplied, tables looked up in one another. Given the
-same uniform numbers both give the same pixels: equal for one affine map and any curves, within one
-grey value where a flip is multiplied in. Normalisation is no part of it: it belongs to the network,
-which the bundle carries.
+same uniform numbers both give the same pixels: equal for one affine map and any curves; where a
+flip is multiplied in, within one grey value before the curves. Normalisation is no part of it: it
+belongs to the network, which the bundle carries.
 """
 
 from __future__ import annotations

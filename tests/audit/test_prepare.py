@@ -55,6 +55,15 @@ def test_a_good_data_set(phantom_root: Path, tmp_path: Path) -> None:
     assert str(phantom_root) not in page + (tmp_path / "out" / "audit.json").read_text()
 
 
+def test_a_place_that_cannot_be_written_is_refused_at_once(
+    phantom_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(phantom_root, Path("/proc/self"), LABELS) == 2
+    said = capsys.readouterr().err
+    assert "error: --output /proc/self: cannot be written to: " in said
+    assert "would" not in said
+
+
 def test_what_would_invalidate_a_study(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

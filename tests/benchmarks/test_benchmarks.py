@@ -88,6 +88,16 @@ Commit def5678.
     )
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"rows": [], "goals": [{"why": ""}]}'])
+def test_a_saved_section_that_cannot_be_read_counts_as_failed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scale.json").write_text(text)
+    section = Section.load(tmp_path / "scale.json")
+    assert (section.title, section.rows) == ("Scale", [])
+    assert section.failed.startswith("scale.json cannot be read (")
+    write_page([section], tmp_path / "RESULTS.md")
+    assert f"## Scale\n\nFailed: {section.failed}\n" in (tmp_path / "RESULTS.md").read_text()
+
+
 def test_a_page_without_misses_says_so(tmp_path: Path) -> None:
     write_page([Section("Scale", "How.", [], [SMALLER])], tmp_path / "RESULTS.md")
     assert "## Below its goal\n\nNothing.\n\n## Scale" in (tmp_path / "RESULTS.md").read_text()

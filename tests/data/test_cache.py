@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,6 +239,18 @@ class TestBadImages:
         assert (cache.decoded, len(cache.bad)) == (2, 3)
         assert opened(mixed).decoded == 0
 
+    def test_in_a_cache_that_may_only_be_read_their_verdict_stands(
+        self, opened, mixed, monkeypatch
+    ):
+        bad, folder = opened(mixed).bad, opened(mixed).folder
+        monkeypatch.setattr(cache_module, "decoder_versions", lambda: 1)
+        # root may write whatever the mode says
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).parent != folder)
+        cache = opened(mixed)
+        assert (cache.decoded, cache.bad) == (0, bad)
+        mixed[7].write_bytes(b"<html></html>")  # another file: there is no verdict on it
+        assert opened(mixed).decoded == 2  # and the other one, now that it is written anyway
+
     def test_a_file_that_vanishes_is_missing(self, opened, pictures):
         opened(pictures)
         pictures[0].unlink()
@@ -250,6 +263,25 @@ class TestBadImages:
         cache = opened(paths)
         assert cache.bad == ((paths[0], "missing"), (paths[1], "missing"))
         assert not (tmp_path / "cache").exists()
+
+
+class TestMemory:
+    def test_only_the_pictures_of_the_run_are_held(self, opened, pictures):
+        some = [pictures[9], pictures[2], pictures[5]]
+        cache = opened(some, all_paths=pictures)
+        held = cache.held()
+        (cache.folder / "pixels.u8").write_bytes(bytes(12 * 32 * 32))
+        check_pixels(held, some)
+        assert held.__dict__["_held"][1].shape == (3, 32, 32)
+        with pytest.raises(IndexError, match="only the pictures of the run"):
+            held.read([cache.rows[0], 0])
+        assert not copy(held).read(cache.rows).any()  # as in a new process, it maps the file
+
+    def test_more_than_there_is_memory(self, tmp_path):
+        rows, side = np.arange(2), 2**24  # half a petabyte
+        cache = ImageCache(tmp_path, (2, side, side), rows, rows, rows, (), 0)
+        with pytest.raises(DataError, match=r"2 images .* 562,949,953,421,312 bytes, .*=disk"):
+            cache.held()
 
 
 class TestDisk:

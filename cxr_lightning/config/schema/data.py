@@ -119,10 +119,11 @@ class DataConfig(Section):
     residency: Literal["auto", "disk", "memory", "device"] = Field(
         "auto",
         description="Where training images are between epochs: in the cache's file, which the "
-        "system keeps in memory where there is room; copied to memory, once in each process that "
-        "trains, for a cache on slow storage; or on the device, which then augments them too, to "
-        "pixels that differ from the CPU's by at most 2 of 255; auto: on a GPU that has room for "
-        "them four times, else disk.",
+        "system keeps in memory where there is room; copied to memory, with those of validation "
+        "and test, once in each process that trains, for a cache on slow storage; or on the "
+        "device, which then augments them too, to pixels that differ from the CPU's by at most 2 "
+        "of 255 with the shipped policies; auto: on a GPU that has room for them four times, else "
+        "disk.",
     )
     cache_dir: Path | None = Field(
         None, description="Decoded images; none named: ~/.cache/cxr_lightning."
