@@ -154,7 +154,9 @@ def read_bundle_info(path: Path) -> BundleInfo:
     try:
         return BundleInfo(
             labels=tuple(header["labels"]),
-            model=ModelConfig.model_validate(header["model"]),
+            model=ModelConfig.model_validate(header["model"]).model_copy(
+                update={"pretrained": False, "weights": None}  # the weights are in the file
+            ),
             image=ImageConfig.model_validate(header["image"]),
             thresholds=Thresholds.from_dict(header["thresholds"]),
             tabular=TabularEncoder.from_dict(header["tabular"]),

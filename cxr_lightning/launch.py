@@ -113,6 +113,8 @@ def other_ranks(run: Path, devices: int, splits: Sequence[str] = ("val", "test")
         done.set()
         if failed := _failed(ranks, seconds=120):
             raise UserError(failed)
+    except UserError:
+        raise  # says its cause itself; other ranks may have met the same, as when training diverges
     except Exception as error:
         # A collective call that lost its partner says so in its own words; the cause is the rank.
         if failed := _failed(ranks, seconds=2):
@@ -127,6 +129,8 @@ def other_ranks(run: Path, devices: int, splits: Sequence[str] = ("val", "test")
             if rank.poll() is None:
                 rank.kill()
             rank.wait()
+            if rank.stdin is not None:
+                rank.stdin.close()
         for name, value in previous.items():
             if value is None:
                 os.environ.pop(name, None)

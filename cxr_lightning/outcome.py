@@ -43,6 +43,7 @@ from cxr_lightning.report.figures import assessment_figures
 from cxr_lightning.report.page import ReportContext, report_page
 from cxr_lightning.report.pictures import heat_maps, pictures
 from cxr_lightning.terminal import SYNTHETIC, Reporter
+from cxr_lightning.tracking.address import without_password
 
 __all__ = ["SplitPredictions", "write_outcome", "write_validation"]
 
@@ -209,7 +210,7 @@ def _report(
         split="test",
         cohort=cohort,
         synthetic=config.data.synthetic,
-        configuration=config_to_yaml(config),
+        configuration=config_to_yaml(without_password(config)),
         picture=pictures(cohort.table, data.cache) if config.evaluation.pictures else None,
         heat_map=(
             heat_maps(cohort.table, data.cache, bundle) if config.evaluation.pictures else None

@@ -13,7 +13,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.hardware import Placement
 from cxr_lightning.runs import RunFolder, Status, new_run
 from cxr_lightning.tracking import MLflowTracker, describe_environment, open_tracker
-from cxr_lightning.tracking.address import parse_address
+from cxr_lightning.tracking.address import parse_address, without_password
 
 __all__ = ["Record", "open_record"]
 
@@ -99,7 +99,8 @@ def _log_start(
     tracker: MLflowTracker,
     splits: Sequence[str],
 ) -> None:
-    tracker.log_artifact(run.write("config.yaml", config_to_yaml(config)))
+    run.write("config.yaml", config_to_yaml(config))
+    tracker.log_text(config_to_yaml(without_password(config)), "config.yaml")
     # Neither the run's own name and place nor its resumption are parameters of the experiment.
     parameters = config_to_dict(config)
     tracker.log_hyperparams(

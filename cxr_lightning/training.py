@@ -37,7 +37,7 @@ from cxr_lightning.terminal import SYNTHETIC, Reporter
 from cxr_lightning.tracking.address import parse_address
 from cxr_lightning.trainer import BEST, LAST, build_trainer, quiet_lightning
 
-__all__ = ["check_config", "check_labels", "run_fit"]
+__all__ = ["check_config", "check_data", "run_fit"]
 
 
 def run_fit(
@@ -99,12 +99,13 @@ def run_fit(
         reporter.say(SYNTHETIC, style="yellow")
     table = data.read()
     reporter.cohort(table, config.data.name)
-    check_labels(config, data)
+    devices = placement.devices * config.trainer.num_nodes
+    check_data(config, data, devices)
     cohort = data.prepare(progress=first)
     if cohort is not table:
         reporter.say("after leaving out what cannot be read:")
         reporter.cohort(cohort, config.data.name)
-        check_labels(config, data)
+        check_data(config, data, devices)
     if config.data.sampling != SamplingConfig():
         reporter.sampling(data.sampling())
     task = _build_task(config, data, reporter)
@@ -164,8 +165,10 @@ def check_config(config: Config, placement: Placement) -> None:
         freeze_stages(network, config.model.freeze)
 
 
-def check_labels(config: Config, data: ChestXrayDataModule) -> None:
+def check_data(config: Config, data: ChestXrayDataModule, devices: int = 1) -> None:
     """Refuse data on which training, or choosing the best epoch, would be undefined.
+
+    `devices` is how many share a step, over all machines.
 
     Raises
     ------
@@ -189,6 +192,11 @@ def check_labels(config: Config, data: ChestXrayDataModule) -> None:
                 f"{config.trainer.monitor} is undefined. Use more patients, another "
                 "data.val_fraction, or trainer.monitor=val/loss."
             )
+    if len(data.order()) < devices:
+        raise ConfigError(
+            f"an epoch has {len(data.order())} images, which {devices} devices cannot share: each "
+            "needs one. Use fewer devices, or more patients."
+        )
     interval = config.trainer.lightning_options.get("val_check_interval")
     batches = len(data.order()) // config.data.batch_size
     if isinstance(interval, int) and interval > max(1, batches):

@@ -123,6 +123,16 @@ def test_a_description_that_lacks_something(changed: Callable[[Change], Path]) -
         read_bundle_info(changed(lambda header: header.pop("tabular")))
 
 
+def test_nothing_is_fetched_for_a_bundle(changed: Callable[[Change], Path]) -> None:
+    """Whatever its description says: a bundle is whole, and may come from anybody."""
+    path = changed(lambda header: header["model"].update(pretrained=True))
+    assert load_bundle(path).info.model.pretrained is False
+    options = {"pretrained_cfg": {"url": "http://127.0.0.1:9/weights"}, "checkpoint_path": "a"}
+    path = changed(lambda header: header["model"].update(name="resnet18", options=options))
+    with pytest.raises(DataError, match="checkpoint_path, pretrained_cfg: set by the framework"):
+        read_bundle_info(path)
+
+
 def test_weights_of_another_network(changed: Callable[[Change], Path]) -> None:
     path = changed(lambda header: header["model"]["options"].update(channels=[4, 4]))
     with pytest.raises(DataError, match="the weights do not fit the network"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from cxr_lightning.config.schema import Config
 from cxr_lightning.errors import ConfigError
@@ -99,9 +100,7 @@ class Conductor:
         """Run trials until the total is reached, anywhere; see :class:`Ending` for what else."""
         claim_at = 0.0
         with self._end.answered():
-            for lost in self.study.recover():
-                self.parent.trial_was_lost(lost)
-                drop_checkpoints(Path(lost.user_attrs.get("folder", "nowhere")))
+            self._close(self.study.recover())
             while True:
                 now = time.monotonic()
                 if self._stopping:
@@ -122,6 +121,7 @@ class Conductor:
     def _begin(self) -> bool:
         """Begin one more trial; False: none is left."""
         trial = self.study.claim()
+        self._close(self.study.lost())
         if trial is None:
             return False
         words = patiently(lambda: suggest_overrides(trial, self.study.space))
@@ -148,6 +148,11 @@ class Conductor:
         self.study.note(trial, {"folder": str(folder), "overrides": words})
         self.progress.started(trial)
         return True
+
+    def _close(self, lost: Iterable[FrozenTrial]) -> None:
+        for one in lost:
+            self.parent.trial_was_lost(one)
+            drop_checkpoints(Path(one.user_attrs.get("folder", "nowhere")))
 
     def _watched(self) -> str | None:
         """Return the objective that a trial reports every epoch; None: there is no such one."""

@@ -20,7 +20,7 @@ from cxr_lightning.hpo.space import EPOCH_METRICS, LATENCY
 from cxr_lightning.studies import label_array
 from cxr_lightning.terminal import Reporter
 from cxr_lightning.trainer import quiet_lightning
-from cxr_lightning.training import check_config, check_labels
+from cxr_lightning.training import check_config, check_data
 
 __all__ = ["prepare"]
 
@@ -63,7 +63,7 @@ def prepare(configs: Sequence[Config], metrics: Sequence[str]) -> Mapping[str, A
         if not module.serves(config.data):
             module.prepare(progress=True)
             modules.append((config, module))
-        check_labels(config, module)
+        check_data(config, module)
     base = modules[0][1]
     _check_metrics(base, metrics)
     Reporter().cohort(base.cohort, configs[0].data.name)

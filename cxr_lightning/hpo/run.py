@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from rich.console import Console
 from rich.text import Text
 
@@ -165,10 +166,12 @@ def _run(
             )
             return 1
         if options.refit_best:
-            lines = refit_best(
-                study, sweep.composer, client, slots, parent, sweep.folder,
-                count=options.refit_best, seeds=options.refit_seeds, console=console,
-            )  # fmt: skip
+            # Another sweep of the study in this folder waits, and then finds them finished.
+            with FileLock(sweep.folder / ".refits.lock"):
+                lines = refit_best(
+                    study, sweep.composer, client, slots, parent, sweep.folder,
+                    count=options.refit_best, seeds=options.refit_seeds, console=console,
+                )  # fmt: skip
             write_summary(
                 study, sweep.composer, parent, sweep.folder,
                 facts=sweep.facts, figures=False, extra=lines,

@@ -60,6 +60,7 @@ class SweepStudy:
         self.heartbeat = Heartbeat(storage)
         self._id = storage.rdb.get_study_id_from_name(name)
         self._mine: dict[int, optuna.Trial] = {}
+        self._lost: list[FrozenTrial] = []
 
     # -- what there is -------------------------------------------------------------------------
 
@@ -94,7 +95,7 @@ class SweepStudy:
 
     def _claim(self) -> optuna.Trial | None:
         with self.storage.locked(self.name):
-            self._recover()
+            self._lost += self._recover()
             every = self.study.get_trials(deepcopy=False)
             begun = [one for one in counted(every) if one.state != TrialState.WAITING]
             if len(begun) >= self.total:
@@ -128,7 +129,8 @@ class SweepStudy:
                 self.storage.rdb.delete_study(self._id)
 
     def _next_point(self, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
-        done = {point_key(one.params or one.system_attrs.get("fixed_params", {})) for one in trials}
+        # A trial that has begun may hold a part of its values only, as they are drawn one by one.
+        done = {point_key(one.system_attrs.get("fixed_params") or one.params) for one in trials}
         return next((one for one in grid_points(self.space) if point_key(one) not in done), None)
 
     def _storage_id(self, number: int) -> int:
@@ -144,6 +146,11 @@ class SweepStudy:
                 return self._recover()
 
         return patiently(locked)
+
+    def lost(self) -> list[FrozenTrial]:
+        """Return the trials for which :meth:`claim` did the same since the last call."""
+        found, self._lost = self._lost, []
+        return found
 
     def _recover(self) -> list[FrozenTrial]:
         running = [

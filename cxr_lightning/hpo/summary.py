@@ -22,6 +22,8 @@ from cxr_lightning.hpo.space import Space
 from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.trials import BASELINE
 from cxr_lightning.terminal import SYNTHETIC
+from cxr_lightning.tracking import TrackedRun
+from cxr_lightning.tracking.address import without_password
 
 __all__ = ["full_config", "write_space", "write_summary"]
 
@@ -30,11 +32,10 @@ _SHOWN = 8
 
 def write_space(parent: ParentRun, space: Space, base: Config, folder: Path) -> None:
     """Keep what is searched, once, beside the parent run."""
-    (folder / "base.yaml").write_text(config_to_yaml(base), encoding="utf-8")
+    keep_config(parent.run, base, folder / "base.yaml")
     text = yaml.safe_dump(space.model_dump(mode="json", exclude={"given"}), sort_keys=False)
     (folder / "space.yaml").write_text(text, encoding="utf-8")
-    for name in ("base.yaml", "space.yaml"):
-        parent.run.log_artifact(folder / name)
+    parent.run.log_artifact(folder / "space.yaml")
     parent.run.log_params(
         {
             "objective": ", ".join(f"{way} {name}" for name, way in space.objective.items()),
@@ -43,6 +44,12 @@ def write_space(parent: ParentRun, space: Space, base: Config, folder: Path) -> 
             **{f"space.{name}": _spec(spec) for name, spec in space.parameters.items()},
         }
     )
+
+
+def keep_config(run: TrackedRun, config: Config, file: Path) -> None:
+    """Write a configuration for `--config`, and log it as others may see it."""
+    file.write_text(config_to_yaml(config), encoding="utf-8")
+    run.log_text(config_to_yaml(without_password(config)), file.name)
 
 
 def _spec(spec: Any) -> str:
@@ -84,9 +91,7 @@ def write_summary(
     parent.run.log_artifact(folder / "leaderboard.csv")
     best = best_trials(trials, space)
     if best:
-        text = config_to_yaml(full_config(composer, best[0]))
-        (folder / "best.yaml").write_text(text, encoding="utf-8")
-        parent.run.log_artifact(folder / "best.yaml")
+        keep_config(parent.run, full_config(composer, best[0]), folder / "best.yaml")
         if len(space.metrics) > 1:  # of one objective, the parent has the curve
             named = zip(space.metrics, best[0].values, strict=True)
             parent.run.log_metrics({f"best/{key.replace('/', '_')}": one for key, one in named})

@@ -133,9 +133,11 @@ def metadata_of(info: BundleInfo) -> dict[str, str]:
     described = {
         "labels": list(info.labels),
         "preprocessing": {
-            **info.image.model_dump(mode="json", include={"size", "fit"}),
+            **info.image.model_dump(mode="json", include={"size", "fit", "voi"}),
             "input": "uint8 (batch, 1, size, size), grey as displayed, 0 black to 255 white; "
-            "fit=pad: centred on black, shrunk by area averaging; normalised inside the network",
+            "of DICOM by voi: lut by VOI LUT, else window, else range of the picture; window: by "
+            "window, else VOI LUT, else range; range: by range; fit=pad: "
+            "centred on black, shrunk by area averaging; normalised inside the network",
         },
         "thresholds": info.thresholds.to_dict(),
         "calibration": dict(info.calibration),

@@ -34,7 +34,7 @@ from cxr_lightning.inference.predictor import (
 )
 from cxr_lightning.inference.runtimes import open_runtime, torch_device
 from cxr_lightning.inference.sources import image_paths, open_ended
-from cxr_lightning.inference.writers import ErrorList, open_table
+from cxr_lightning.inference.writers import ErrorList, open_table, printable
 
 __all__ = ["predict"]
 
@@ -73,6 +73,8 @@ def predict(
         device = torch_device(options.device)
         overlays = OverlayWriter(options.bundle, options.overlays, draw, device=device)
     _say_before(console, info, options)
+    if isinstance(paths, list):
+        beside.rows(paths)  # refuses before anything is written
     errors = ErrorList((options.output.parent if options.output else Path()) / ERRORS)
     counts: Counter[str] = Counter()
     decoded = decode_stream(paths, info.image, processes=options.processes)
@@ -109,9 +111,9 @@ def _table(
 ) -> pd.DataFrame:
     """Return the rows of a batch: path, where its heat maps are (if any are asked), prediction."""
     table = prediction_table(predicted, info)
-    table.insert(0, "path", pd.Series(names, dtype="str"))
+    table.insert(0, "path", pd.Series([*map(printable, names)], dtype="str"))
     if folders is not None:
-        table.insert(1, "overlays", pd.Series(folders, dtype="str"))
+        table.insert(1, "overlays", pd.Series([*map(printable, folders)], dtype="str"))
     return table
 
 
@@ -149,6 +151,13 @@ def _say_before(console: Console, info: BundleInfo, options: PredictOptions) -> 
         console.print(
             f"This network takes {', '.join(wanted_columns(info.tabular)) or 'previous labels'} "
             "beside the image; without table=FILE they count as missing for every image.",
+            style="yellow",
+        )
+    fitted = dict(zip(info.thresholds.labels, info.thresholds.fitted, strict=True))
+    if unfitted := [label for label in info.labels if not fitted[label]]:
+        console.print(
+            f"Validation held one class only of {', '.join(unfitted)}: no threshold was fitted, "
+            "and `calibrated` is the plain probability.",
             style="yellow",
         )
     if info.familiarity is None:

@@ -16,9 +16,14 @@ import pandas as pd
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.inference.options import TableFormat
 
-__all__ = ["ErrorList", "open_table"]
+__all__ = ["ErrorList", "open_table", "printable"]
 
 Write = Callable[[pd.DataFrame], None]
+
+
+def printable(path: str) -> str:
+    r"""Return a path as text for any file: bytes of its name that are no UTF-8 as \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextmanager
@@ -132,5 +137,5 @@ class ErrorList:
             rows = csv.writer(file, lineterminator="\n")
             if not self.count:
                 rows.writerow(self.HEADER)
-            rows.writerow((path, reason))
+            rows.writerow((printable(path), printable(reason)))
         self.count += 1

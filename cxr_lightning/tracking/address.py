@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from ..config.schema import Config
 from ..errors import ConfigError, nearest
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["Address", "parse_address", "without_password"]
 
+_HIDDEN = "***"  # in place of a password
 _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql")
 _ALLOWED = """Allowed are:
@@ -54,12 +56,23 @@ class Address:
     @property
     def shown(self) -> str:
         """The address without its password, for messages and files."""
-        return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", self.uri)
+        hidden = re.sub(r"(://[^:/@]*):.*@", rf"\1:{_HIDDEN}@", self.uri)
+        return re.sub(r"([?&]password=)[^&]*", rf"\1{_HIDDEN}", hidden)
 
     def redact(self, text: str) -> str:
         """Remove this address's password from the words of another program."""
-        password = urlsplit(self.uri).password if self.kind != "sqlite" else None
-        return text.replace(password, "***") if password else text
+        if self.kind == "sqlite":
+            return text
+        parts = urlsplit(self.uri)
+        for password in (parts.password, *parse_qs(parts.query).get("password", ())):
+            text = text.replace(password, _HIDDEN) if password else text
+        return text
+
+
+def without_password(config: Config) -> Config:
+    """Return a configuration as others may see it: the address of its runs has no password."""
+    shown = Address(config.run.tracking_uri, "server", Path()).shown
+    return config.model_copy(update={"run": config.run.model_copy(update={"tracking_uri": shown})})
 
 
 def parse_address(
@@ -109,6 +122,8 @@ def parse_address(
     if dialect not in _SERVERS + _DATABASES:
         hint = nearest(dialect, (*_SERVERS, *_DATABASES, "sqlite"))
         raise refuse(f"{scheme}:// is not a kind of store that can be used here.{hint}")
+    if f":{_HIDDEN}@" in uri or f"password={_HIDDEN}" in uri:
+        raise refuse("its password was taken out where this was kept; give the address again.")
     parts = urlsplit(uri)
     try:
         host, _ = parts.hostname, parts.port

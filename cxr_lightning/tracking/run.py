@@ -5,13 +5,15 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
-from .address import parse_address
+from ..errors import ConfigError
+from .address import Address, parse_address
 from .outbox import Outbox
 from .records import Record, clean_name, params_of, split_finite, tag_records
 from .sender import Sender
@@ -21,6 +23,8 @@ __all__ = ["Status", "TrackedRun", "open_run"]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 NOT_FINITE = "metrics_not_finite"
+_PATIENCE = 600.0  # seconds that a trial waits for a store in which its sweep has a run
+_AGAIN = 5.0
 _log = logging.getLogger("cxr_lightning.tracking")
 
 
@@ -79,7 +83,10 @@ class TrackedRun:
         if self.run_id is None or self.tracking_uri is None:
             return None
         served = self.tracking_uri.startswith("http")
-        server = self.tracking_uri if served else "http://localhost:5000"
+        # Whoever follows it signs in by the browser, not by what this process was given.
+        server = (
+            re.sub(r"://[^/]*@", "://", self.tracking_uri) if served else "http://localhost:5000"
+        )
         # Without the last part MLflow 3 opens its pages for language models.
         return (
             f"{server}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
@@ -268,7 +275,7 @@ def start_sender(
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
     outbox = Outbox(run_dir)
-    store = Store(address)
+    store = _opened(address, patience=_PATIENCE if parent_run_id is not None else 0.0)
     if run_id is None:
         facts = store.start(experiment, run_name, tags)
     else:
@@ -283,6 +290,19 @@ def start_sender(
         shown=address.shown,
     )
     return facts, sender, address.uri
+
+
+def _opened(address: Address, patience: float) -> Store:
+    """Open the store; where it does not answer, try again for `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return Store(address)
+        except ConfigError as problem:
+            if time.monotonic() >= deadline:
+                raise
+            _log.warning("waiting for MLflow, as runs of this sweep were kept before: %s", problem)
+            time.sleep(_AGAIN)
 
 
 def open_run(

@@ -181,6 +181,34 @@ def test_trials_of_a_process_that_is_gone_are_begun_again(url: str) -> None:
     study.close()
 
 
+def test_what_a_claim_found_lost_is_told_once(url: str) -> None:
+    study = open_study(url, 3)
+    lose(url)
+    assert study.claim() is not None
+    lost = study.lost()
+    assert [trial.state for trial in lost] == [TrialState.FAIL] * 2
+    assert study.lost() == []
+    study.close()
+
+
+def test_a_point_of_a_grid_whose_values_are_being_drawn_is_taken(url: str) -> None:
+    choices = {"type": "categorical", "choices": ["a", "b"]}
+    grid = {"parameters": {"x": choices, "y": choices}, "sampler": {"name": "grid"}}
+    elsewhere, study = (open_study(url, 4, **grid) for _ in range(2))
+    first = elsewhere.claim()
+    assert first is not None
+    first.suggest_categorical("x", ["a", "b"])  # y not yet
+    other = {"machine": "other", "pid": 1, "started": "1"}
+    study.storage.rdb.set_trial_system_attr(study._storage_id(first.number), OWNER, other)
+    second = study.claim()
+    assert second is not None
+    points = [one.system_attrs["fixed_params"] for one in study.study.trials]
+    assert len(points) == 2
+    assert points[0] != points[1]
+    elsewhere.close()
+    study.close()
+
+
 def test_another_machine_that_gives_no_sign_of_life(url: str, tmp_path: Path) -> None:
     lose(url)
     study = open_study(url, 2)

@@ -76,7 +76,7 @@ def test_the_file_describes_itself(exported: Path, bundle: Path) -> None:
     kept = Calibration.from_dict(json.loads(found["calibration"]))
     assert kept == Calibration.from_dict(info.calibration)
     preprocessing = json.loads(found["preprocessing"])
-    assert (preprocessing["size"], preprocessing["fit"]) == (32, "pad")
+    assert [preprocessing[name] for name in ("size", "fit", "voi")] == [32, "pad", "lut"]
     assert found["bundle_sha256"] == bundle_hash(bundle)
 
 

@@ -23,11 +23,14 @@ from cxr_lightning.bundle import load_bundle, read_bundle_info, save_bundle
 from cxr_lightning.data.cache import open_cache
 from cxr_lightning.data.decode_stream import decode_stream
 from cxr_lightning.data.images import read_resized
+from cxr_lightning.data.tabular import TabularEncoder
+from cxr_lightning.errors import DataError
 from cxr_lightning.evaluation.thresholds import Thresholds
+from cxr_lightning.inference.beside import BesideTable, encode_columns
 from cxr_lightning.inference.predictor import Predictor
 from cxr_lightning.inference.runtimes import open_runtime
 
-from .conftest import IMAGE, LABELS, same_rows
+from .conftest import IMAGE, LABELS, TABULAR, same_rows
 
 Verb = Callable[..., int]
 
@@ -203,10 +206,79 @@ def test_a_table_beside_the_images(
         np.testing.assert_allclose(found, expit(logits), atol=1e-6)
 
 
+def test_what_could_not_be_fitted_is_told(
+    bundle: Path, pictures: list[str], verb: Verb, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verb(f"bundle={bundle}", pictures[0], "output=p.csv") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "one class only of No Finding: no threshold was fitted" in said
+
+
+def test_a_name_that_is_no_utf_8(bundle: Path, pictures: list[str], verb: Verb) -> None:
+    for name, content in ((b"M\xfcller.png", Path(pictures[0]).read_bytes()), (b"\xe4.png", b"")):
+        Path("in").mkdir(exist_ok=True)
+        Path("in", os.fsdecode(name)).write_bytes(content)
+    for kind in ("csv", "parquet", "jsonl"):
+        assert verb(f"bundle={bundle}", "in", f"output=p.{kind}") == 3
+    assert list(pd.read_csv("p.csv")["path"]) == [r"in/M\xfcller.png"]
+    assert list(pd.read_parquet("p.parquet")["path"]) == [r"in/M\xfcller.png"]
+    assert list(pd.read_csv("errors.csv")["path"]) == [r"in/\xe4.png"]
+
+
+class TestRowsByImage:
+    @pytest.fixture
+    def rows(self, tmp_path: Path) -> Callable[..., list[int]]:
+        def call(names: list[str], paths: list[str]) -> list[int]:
+            table = pd.DataFrame({"image_path": names, "age_years": "60", "sex": "F"})
+            table.to_csv(tmp_path / "t.csv", index=False)
+            return BesideTable(TABULAR, tmp_path / "t.csv").rows(paths)
+
+        return call
+
+    def test_one_is_the_end_of_the_other(self, rows: Callable[..., list[int]]) -> None:
+        names = ["p1/a.dcm", "b.dcm", "/export/p3/c.dcm", "./d.dcm"]
+        paths = ["/in/p1/a.dcm", "in/b.dcm", "p3/c.dcm", "d.dcm", "e.dcm"]
+        assert rows(names, paths) == [0, 1, 2, 3, -1]
+
+    def test_another_folder_is_another_image(self, rows: Callable[..., list[int]]) -> None:
+        assert rows(["p1/a.dcm"], ["in/p1/a.dcm", "in/p2/a.dcm"]) == [0, -1]
+        assert rows(["p1/a.dcm", "p2/a.dcm"], ["a.dcm"]) == [-1]
+
+    def test_a_row_of_two_images(self, rows: Callable[..., list[int]]) -> None:
+        with pytest.raises(DataError, match=r"(?s)with their folders .*p1/a.dcm and p2/a.dcm"):
+            rows(["a.dcm"], ["p1/a.dcm", "p2/a.dcm"])
+        assert rows(["a.dcm"], ["p1/a.dcm", "p1/a.dcm"]) == [0, 0]
+
+    def test_predict_refuses_before_it_writes(
+        self, tabular_bundle: Path, pictures: list[str], verb: Verb
+    ) -> None:
+        for folder in ("p1", "p2"):
+            Path(folder).mkdir()
+            shutil.copy(pictures[0], f"{folder}/a.png")
+        Path("t.csv").write_text("path,age_years,sex\na.png,60,F\n")
+        words = (f"bundle={tabular_bundle}", "p1", "p2", "table=t.csv", "output=p.csv")
+        assert verb(*words) == 2
+        assert not list(Path().glob("p.csv*"))
+
+
+def test_words_are_read_as_in_training() -> None:
+    table = pd.DataFrame({"age_years": ["060Y", "18M", "n/a"], "sex": ["female", "m", "unknown"]})
+    expected = [[1, 0, 1, 0, 0], [-4.85, 0, 0, 1, 0], [0, 1, 0, 0, 1]]
+    np.testing.assert_allclose(encode_columns(TABULAR, table), expected, atol=1e-6)  # type: ignore[arg-type]
+    views = TabularEncoder.from_dict(
+        [{"kind": "categorical", "name": "view", "categories": ["AP", "PA"]}]
+    )
+    table = pd.DataFrame({"view": ["pa", "AP SUPINE", "oblique", ""]})
+    encoded = encode_columns(views, table)
+    assert encoded is not None
+    assert encoded.argmax(axis=1).tolist() == [1, 0, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
         ({"sample_id": ["a"], "sex": ["F"]}, "missing column(s) age_years"),
+        ({"path": ["a"], "sex": ["x"], "age_years": ["1"]}, "sex: 'x' is not a sex: M, F and"),
         ({"name": ["a"], "sex": ["F"], "age_years": ["1"]}, "no column names the image"),
         ({"path": ["a"], "sex": ["F"], "age_years": ["old"]}, "age_years: 'old' is not a number"),
         ({"path": ["a", "a"], "sex": ["F"] * 2, "age_years": ["1"] * 2}, "more than once"),

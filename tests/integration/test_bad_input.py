@@ -189,6 +189,11 @@ def test_a_batch_that_devices_cannot_share(refused: Callable[..., str]) -> None:
     assert "cannot be shared evenly by 2 devices; use a multiple of 2" in message
 
 
+def test_more_devices_than_images(refused: Callable[..., str]) -> None:
+    words = ("trainer=ddp_cpu", "trainer.devices=4096", "data.batch_size=4096")
+    assert "images, which 4096 devices cannot share: each needs one" in refused(*words)
+
+
 def test_weights_of_something_else(refused: Callable[..., str], tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(exist_ok=True)

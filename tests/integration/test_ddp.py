@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from cxr_lightning import launch
 from cxr_lightning.config.compose import compose
-from cxr_lightning.errors import ConfigError
+from cxr_lightning.errors import ConfigError, Diverged, UserError
 from cxr_lightning.runs import RunFolder
 from cxr_lightning.training import run_fit
 from tests.processes import exit_code, free_port, start
@@ -142,6 +143,17 @@ def test_a_rank_that_dies_ends_the_run(undrawn: Overrides, tmp_path: Path) -> No
     assert exit_code(run, 60) > 0
     assert "rank 1 (exit code -9) of the run ended" in log.read_text()
     assert RunFolder(tmp_path / "dies").state().status != "finished"
+
+
+def test_what_rank_0_says_itself_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When training diverges, every rank ends with an error."""
+    monkeypatch.setattr(launch, "_failed", lambda ranks, seconds: "rank 1 (exit code 2) ended")
+    with pytest.raises(Diverged, match="in epoch 2"), launch.other_ranks(tmp_path, 2, ("val",)):
+        raise Diverged("training diverged in epoch 2")
+    with pytest.raises(UserError, match="rank 1"), launch.other_ranks(tmp_path, 2, ("val",)):
+        raise RuntimeError("Connection closed by peer")
 
 
 def test_ranks_end_with_their_parent(undrawn: Overrides, tmp_path: Path) -> None:

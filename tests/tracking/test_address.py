@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cxr_lightning.config.compose import compose, config_to_yaml
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.tracking import parse_address
+from cxr_lightning.tracking.address import without_password
 
 ALLOWED = """
 Allowed are:
@@ -112,3 +114,21 @@ def test_passwords_are_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_address("postgresl://me:s3cret@db/mlflow")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_password_in_the_query_is_not_shown() -> None:
+    address = parse_address("postgresql://db/mlflow?user=me&password=s3cr%20t&sslmode=require")
+    assert address.shown == "postgresql://db/mlflow?user=me&password=***&sslmode=require"
+    assert address.redact("login s3cr t failed") == "login *** failed"
+
+
+@pytest.mark.parametrize("uri", ["https://me:s3cret@mlflow", "postgresql://d/b?password=s3cret"])
+def test_a_configuration_as_others_see_it(uri: str) -> None:
+    config = compose([f"run.tracking_uri={uri}"])
+    shown = without_password(config)
+    assert "s3cret" not in config_to_yaml(shown)
+    assert shown.model_copy(update={"run": config.run}) == config
+    with pytest.raises(ConfigError, match="password was taken out where this was kept; give the"):
+        parse_address(shown.run.tracking_uri)
+    plain = compose(["run.tracking_uri=https://mlflow"])
+    assert without_password(plain) == plain

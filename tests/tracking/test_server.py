@@ -14,10 +14,14 @@ from typing import NamedTuple
 import pytest
 
 from cxr_lightning.cli import run_verb
+from cxr_lightning.config.compose import compose, config_from_file
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.tracking import TrackedRun, open_run, send_unsent
+from cxr_lightning.hpo.summary import keep_config
+from cxr_lightning.tracking import Address, TrackedRun, open_run, send_unsent
+from cxr_lightning.tracking import run as run_module
 from cxr_lightning.tracking.__main__ import main
 from cxr_lightning.tracking.outbox import UNSENT
+from cxr_lightning.tracking.store import Store
 from tests.processes import free_port
 
 from .conftest import Server, rows
@@ -280,3 +284,40 @@ def test_databases_that_cannot_be_used(tmp_path: Path) -> None:
         str(caught.value),
     )
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_stays_in_the_folder(server: Server, tmp_path: Path) -> None:
+    uri = server.uri.replace("://", "://me:s3cret@")
+    config = compose([f"run.tracking_uri={uri}"])
+    run = open_run(uri, "cxr", None, {}, tmp_path / "run")
+    keep_config(run, config, tmp_path / "best.yaml")
+    assert run.finish() == 0
+    assert config_from_file(tmp_path / "best.yaml") == config
+    kept = server.get(f"/get-artifact?path=best.yaml&run_uuid={run.run_id}").decode()
+    assert "://me:***@127.0.0.1" in kept
+    assert "s3cret" not in kept + str(run.page)
+    assert str(run.page).startswith(server.uri)
+
+
+def test_a_trial_waits_for_a_store_that_its_sweep_knows(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute without the server would else use up the sweep's trials."""
+    uri, tried = f"sqlite:///{database}", []
+
+    def store(address: Address) -> Store:
+        tried.append(address.uri)
+        if len(tried) < 3:
+            raise ConfigError("nothing answers")
+        return Store(address)
+
+    monkeypatch.setattr(run_module, "Store", store)
+    monkeypatch.setattr(run_module, "_AGAIN", 0.01)
+    with pytest.raises(ConfigError):
+        open_run(uri, "cxr", None, {}, tmp_path / "alone")
+    tried.clear()
+    parent = "0" * 32
+    with open_run(uri, "cxr", None, {}, tmp_path / "trial", parent_run_id=parent) as run:
+        assert len(tried) == 3
+    query = "SELECT value FROM tags WHERE run_uuid = ? AND key = 'mlflow.parentRunId'"
+    assert rows(database, query, run.run_id) == [(parent,)]

@@ -63,6 +63,8 @@ class ModelConfig(Section):
     @classmethod
     def _options_are_not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
         ours = {"pretrained", "in_chans", "num_classes", "global_pool", "features_only"}
+        # These read other files, or from the network: model.weights=FILE does the former.
+        ours |= {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
         if clash := sorted(ours & set(value)):
             raise ValueError(f"{', '.join(clash)}: set by the framework, not through options")
         return value
