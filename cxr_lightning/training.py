@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from cxr_lightning.models.weights import load_weights
 from cxr_lightning.outcome import SplitPredictions, write_outcome, write_validation
 from cxr_lightning.record import Record, open_record
 from cxr_lightning.resume import find_finished, find_run
-from cxr_lightning.runs import RunFolder, check_free
+from cxr_lightning.runs import STATE, RunFolder, check_free
 from cxr_lightning.task import MultiLabelTask
 from cxr_lightning.terminal import SYNTHETIC, Reporter
 from cxr_lightning.tracking.address import parse_address
@@ -280,6 +281,8 @@ def _agree(trainer: Trainer, run: RunFolder, fingerprint: str) -> RunFolder:
     ------
     DataError
         On all ranks: they have not read the same images, labels and splits.
+    ConfigError
+        On all ranks: one does not see the folder, from which each reads the best epoch in the end.
     """
     if not started_externally():
         return run
@@ -292,7 +295,22 @@ def _agree(trainer: Trainer, run: RunFolder, fingerprint: str) -> RunFolder:
             "where ids are hashed, one salt that all can read too (data.salt_file=FILE), since "
             "each home folder has its own. A data.cache_dir on each machine must be of these files."
         )
+    if not trainer.strategy.reduce_boolean_decision(_appears(Path(path) / STATE)):
+        raise ConfigError(
+            f"{path}: a machine of this run does not see its folder. Name one on storage that all "
+            "machines share, with run.dir=DIR."
+        )
     return RunFolder(Path(path))
+
+
+def _appears(file: Path, seconds: float = 60.0) -> bool:
+    """Whether a file is there, or soon will be: network storage remembers absence for a while."""
+    deadline = time.monotonic() + seconds
+    while not file.is_file():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def _load_best(task: MultiLabelTask, run: RunFolder) -> None:

@@ -9,15 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from cxr_lightning import launch
+from cxr_lightning import launch, training
 from cxr_lightning.config.compose import compose
 from cxr_lightning.errors import ConfigError, Diverged, UserError
 from cxr_lightning.runs import RunFolder
@@ -128,6 +130,25 @@ def torchrun(rank: int, port: str) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
     }
+
+
+def test_a_machine_that_does_not_see_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one machine here: its strategy agrees with itself."""
+    for name, value in torchrun(1, "29400").items():
+        monkeypatch.setenv(name, value)
+    strategy = SimpleNamespace(
+        setup_environment=lambda: None,
+        broadcast=lambda found: found,
+        reduce_boolean_decision=lambda found: found,
+    )
+    trainer, run = SimpleNamespace(strategy=strategy), RunFolder(tmp_path)
+    monkeypatch.setattr(training, "_appears", partial(training._appears, seconds=0))
+    with pytest.raises(ConfigError, match=r"does not see its folder.* run\.dir=DIR"):
+        training._agree(trainer, run, "0123")  # type: ignore[arg-type]
+    (tmp_path / "run.json").touch()
+    assert training._agree(trainer, run, "0123").path == tmp_path  # type: ignore[arg-type]
 
 
 def test_several_machines_need_a_launcher(undrawn: Overrides) -> None:
