@@ -36,7 +36,7 @@ class ParentRun:
 
     def __init__(self, run: TrackedRun, tracking_uri: str) -> None:
         self.run = run
-        self._others = OtherRuns(tracking_uri)
+        self._others = OtherRuns(tracking_uri, run.run_dir)
         self._finished = 0
 
     @property

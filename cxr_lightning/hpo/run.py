@@ -33,6 +33,7 @@ from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.summary import write_space, write_summary
 from cxr_lightning.launch import started_externally
 from cxr_lightning.tracking.address import parse_address
+from cxr_lightning.tracking.outbox import UNSENT
 
 __all__ = ["run_sweep"]
 
@@ -222,5 +223,11 @@ def _farewell(sweep: _Sweep, study: SweepStudy, parent: ParentRun, console: Cons
     names = ("leaderboard.csv", "best.yaml", "figures")
     there = ", ".join(name for name in names if (sweep.folder / name).exists())
     _say(console, f"everything is in {sweep.folder}: {there}")
+    for unsent in sorted(sweep.folder.glob(f"*/{UNSENT}")):
+        _say(
+            console,
+            f"MLflow did not take everything of {unsent.parent.name}; send it later:\n"
+            f"  python -m cxr_lightning.tracking {unsent.parent}",
+        )
     if parent.run.page:
         _say(console, f"to look at it: mlflow ui, then open\n  {parent.run.page}")

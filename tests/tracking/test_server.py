@@ -17,10 +17,11 @@ from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose, config_from_file
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo.summary import keep_config
-from cxr_lightning.tracking import Address, TrackedRun, open_run, send_unsent
+from cxr_lightning.tracking import Address, TrackedRun, open_run, others, send_unsent
 from cxr_lightning.tracking import run as run_module
 from cxr_lightning.tracking.__main__ import main
-from cxr_lightning.tracking.outbox import UNSENT
+from cxr_lightning.tracking.others import OtherRuns
+from cxr_lightning.tracking.outbox import UNSENT, Outbox
 from cxr_lightning.tracking.store import Store
 from tests.processes import free_port
 
@@ -321,3 +322,43 @@ def test_a_trial_waits_for_a_store_that_its_sweep_knows(
         assert len(tried) == 3
     query = "SELECT value FROM tags WHERE run_uuid = ? AND key = 'mlflow.parentRunId'"
     assert rows(database, query, run.run_id) == [(parent,)]
+
+
+def test_the_last_words_of_a_lost_trial_are_kept(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = open_run(f"sqlite:///{database}", "cxr", None, {}, tmp_path / "trial")
+    assert trial.flush()
+    assert trial.run_id is not None
+    monkeypatch.setattr(others, "_ATTEMPTS", 1)
+    listener = Listener()
+    logging.getLogger("cxr_lightning.tracking").addHandler(listener)
+    away = OtherRuns(f"http://127.0.0.1:{free_port()}", tmp_path / "sweep")
+    away.write(trial.run_id, {"trial.state": "lost"}, "FAILED")
+    away.close()
+    logging.getLogger("cxr_lightning.tracking").removeHandler(listener)
+    assert "kept in" in listener.said[-1]
+    query = "SELECT status FROM runs WHERE run_uuid = ?"
+    assert rows(database, query, trial.run_id) == [("RUNNING",)]
+    assert send_unsent(tmp_path / "sweep", f"sqlite:///{database}") == (2, 0, ())
+    assert rows(database, query, trial.run_id) == [("FAILED",)]
+    trial.finish()
+
+
+def test_words_that_take_too_long_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def store(address: Address) -> Store:
+        asked.set()
+        answer.wait()
+        raise ConfigError("nothing answers")
+
+    monkeypatch.setattr(others, "Store", store)
+    away = OtherRuns("http://127.0.0.1:9", tmp_path)
+    for run_id in ("a", "b"):
+        away.write(run_id, {"trial.state": "lost"})
+    asked.wait()
+    away.close(seconds=0.1)
+    found = [record["run_id"] for record in Outbox(tmp_path).read()]
+    answer.set()
+    assert found == ["a", "b"]
