@@ -103,6 +103,13 @@ def test_a_page_without_misses_says_so(tmp_path: Path) -> None:
     assert "## Below its goal\n\nNothing.\n\n## Scale" in (tmp_path / "RESULTS.md").read_text()
 
 
+def test_the_page_is_that_of_the_saved_sections(tmp_path: Path) -> None:
+    files = [command.saved(command.PAGE, name) for name in command.SECTIONS]
+    assert [file.name for file in files if not file.is_file()] == []
+    write_page([Section.load(file) for file in files], tmp_path / "RESULTS.md")
+    assert (tmp_path / "RESULTS.md").read_text() == command.PAGE.read_text()
+
+
 @pytest.mark.parametrize("name", command.SECTIONS)
 def test_every_section_measures(name: str) -> None:
     section = importlib.import_module(f"benchmarks.{name}")
