@@ -47,15 +47,15 @@ def main() -> int:
     names: list[str] = options.sections or [name for name in SECTIONS if name not in LONG]
     if unknown := sorted(set(names) - set(SECTIONS)):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    work: Path = options.work.absolute()
+    work, page = (folder.absolute() for folder in (options.work, options.page))
     work.mkdir(parents=True, exist_ok=True)
     failed = False
     for name in names:
         repeats = min(options.repeats, MOST.get(name, options.repeats))
-        failed |= not measured(name, repeats, work, saved(options.page.absolute(), name))
-        files = [saved(options.page, name) for name in SECTIONS]
-        write_page([Section.load(file) for file in files if file.is_file()], options.page)
-    print(f"written to {options.page}")
+        failed |= not measured(name, repeats, work, saved(page, name))
+        files = [saved(page, name) for name in SECTIONS]
+        write_page([Section.load(file) for file in files if file.is_file()], page)
+    print(f"written to {page}")
     return int(failed)
 
 

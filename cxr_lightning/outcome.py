@@ -43,7 +43,7 @@ from cxr_lightning.report.figures import assessment_figures
 from cxr_lightning.report.page import ReportContext, report_page
 from cxr_lightning.report.pictures import heat_maps, pictures
 from cxr_lightning.terminal import SYNTHETIC, Reporter
-from cxr_lightning.tracking.address import without_password
+from cxr_lightning.tracking.configuration import without_password
 
 __all__ = ["SplitPredictions", "write_outcome", "write_validation"]
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cxr_lightning.config.compose import config_to_dict, config_to_yaml
+from cxr_lightning.config.compose import config_to_dict
 from cxr_lightning.config.schema import Config
 from cxr_lightning.data.cohort import Cohort, split_counts
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hardware import Placement
 from cxr_lightning.runs import RunFolder, Status, new_run
 from cxr_lightning.tracking import MLflowTracker, describe_environment, open_tracker
-from cxr_lightning.tracking.address import parse_address, without_password
+from cxr_lightning.tracking.address import parse_address
+from cxr_lightning.tracking.configuration import keep_config
 
 __all__ = ["Record", "open_record"]
 
@@ -99,8 +100,7 @@ def _log_start(
     tracker: MLflowTracker,
     splits: Sequence[str],
 ) -> None:
-    run.write("config.yaml", config_to_yaml(config))
-    tracker.log_text(config_to_yaml(without_password(config)), "config.yaml")
+    keep_config(tracker, config, run.path / "config.yaml")
     # Neither the run's own name and place nor its resumption are parameters of the experiment.
     parameters = config_to_dict(config)
     tracker.log_hyperparams(

@@ -11,7 +11,6 @@ import pandas as pd
 import yaml
 from optuna.trial import FrozenTrial
 
-from cxr_lightning.config.compose import config_to_yaml
 from cxr_lightning.config.schema import Config
 from cxr_lightning.hpo.check import Composer
 from cxr_lightning.hpo.figures import importances, write_figures
@@ -22,8 +21,7 @@ from cxr_lightning.hpo.space import Space
 from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.trials import BASELINE
 from cxr_lightning.terminal import SYNTHETIC
-from cxr_lightning.tracking import TrackedRun
-from cxr_lightning.tracking.address import without_password
+from cxr_lightning.tracking.configuration import keep_config
 
 __all__ = ["full_config", "write_space", "write_summary"]
 
@@ -44,12 +42,6 @@ def write_space(parent: ParentRun, space: Space, base: Config, folder: Path) -> 
             **{f"space.{name}": _spec(spec) for name, spec in space.parameters.items()},
         }
     )
-
-
-def keep_config(run: TrackedRun, config: Config, file: Path) -> None:
-    """Write a configuration for `--config`, and log it as others may see it."""
-    file.write_text(config_to_yaml(config), encoding="utf-8")
-    run.log_text(config_to_yaml(without_password(config)), file.name)
 
 
 def _spec(spec: Any) -> str:

@@ -145,6 +145,8 @@ class BesideTable:
         DataError
             A row is that of two images, of these or of earlier calls.
         """
+        if not self._rows:  # no table, or nothing beside the image
+            return [-1] * len(paths)
         found = [self._row(path) for path in paths]
         twice = []
         for row, path in zip(found, paths, strict=True):

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-from ..config.schema import Config
 from ..errors import ConfigError, nearest
 
-__all__ = ["Address", "parse_address", "without_password"]
+__all__ = ["Address", "parse_address"]
 
 _HIDDEN = "***"  # in place of a password
 _SERVERS = ("http", "https")
@@ -67,12 +66,6 @@ class Address:
         for password in (parts.password, *parse_qs(parts.query).get("password", ())):
             text = text.replace(password, _HIDDEN) if password else text
         return text
-
-
-def without_password(config: Config) -> Config:
-    """Return a configuration as others may see it: the address of its runs has no password."""
-    shown = Address(config.run.tracking_uri, "server", Path()).shown
-    return config.model_copy(update={"run": config.run.model_copy(update={"tracking_uri": shown})})
 
 
 def parse_address(

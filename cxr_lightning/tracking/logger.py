@@ -11,7 +11,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from .run import TrackedRun, start_sender
+from .opening import start_sender
+from .run import TrackedRun
 
 __all__ = ["MLflowTracker", "open_tracker"]
 

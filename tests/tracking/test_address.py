@@ -9,7 +9,7 @@ import pytest
 from cxr_lightning.config.compose import compose, config_to_yaml
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.tracking import parse_address
-from cxr_lightning.tracking.address import without_password
+from cxr_lightning.tracking.configuration import without_password
 
 ALLOWED = """
 Allowed are:

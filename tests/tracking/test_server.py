@@ -16,10 +16,9 @@ import pytest
 from cxr_lightning.cli import run_verb
 from cxr_lightning.config.compose import compose, config_from_file
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.hpo.summary import keep_config
-from cxr_lightning.tracking import Address, TrackedRun, open_run, others, send_unsent
-from cxr_lightning.tracking import run as run_module
+from cxr_lightning.tracking import Address, TrackedRun, open_run, opening, others, send_unsent
 from cxr_lightning.tracking.__main__ import main
+from cxr_lightning.tracking.configuration import keep_config
 from cxr_lightning.tracking.others import OtherRuns
 from cxr_lightning.tracking.outbox import UNSENT, Outbox
 from cxr_lightning.tracking.store import Store
@@ -312,8 +311,8 @@ def test_a_trial_waits_for_a_store_that_its_sweep_knows(
             raise ConfigError("nothing answers")
         return Store(address)
 
-    monkeypatch.setattr(run_module, "Store", store)
-    monkeypatch.setattr(run_module, "_AGAIN", 0.01)
+    monkeypatch.setattr(opening, "Store", store)
+    monkeypatch.setattr(opening, "_AGAIN", 0.01)
     with pytest.raises(ConfigError):
         open_run(uri, "cxr", None, {}, tmp_path / "alone")
     tried.clear()
