@@ -30,7 +30,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data.cache_files import BAD, EMPTY, FILLED, CacheFiles, decoder_versions, flush
-from cxr_lightning.data.decode_pool import Job, Outcome, decode_into_slots
+from cxr_lightning.data.decode_pool import decode_into_slots
+from cxr_lightning.data.decoder import Job, Outcome
 from cxr_lightning.data.images import UnreadableImage, read_image
 from cxr_lightning.data.storage import cache_home
 from cxr_lightning.errors import DataError

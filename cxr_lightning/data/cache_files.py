@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cxr_lightning.config.schema import ImageConfig
-from cxr_lightning.data.decode_pool import Outcome
+from cxr_lightning.data.decoder import Outcome
 from cxr_lightning.data.images import DECODER_VERSION
 from cxr_lightning.errors import DataError
 from cxr_lightning.whole_file import whole_file

@@ -1,7 +1,7 @@
 """Many image files into slots of one pixel file, by several processes.
 
 The fast PNG decoder holds Python's global lock, so threads would decode one picture at a time. The
-processes are plain children of this interpreter that run this module: unlike those of
+processes are plain children of this interpreter that run :mod:`decoder`: unlike those of
 `multiprocessing` they do not import the caller's main module again (seconds, where that imports
 torch, and an endless recursion where it lacks its guard), and unlike forked ones they are safe
 beside threads. A child that dies takes one image with it, not the run. It ends by itself when its
@@ -10,7 +10,6 @@ parent does, and a Ctrl-C at the terminal reaches the parent alone.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import queue
@@ -23,66 +22,23 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO
 
-import cv2
-import numpy as np
-import xxhash
-from numpy.typing import NDArray
+from cxr_lightning.data.decoder import Job, Outcome, decode_one
+from cxr_lightning.data.images import Drawn
 
-from cxr_lightning.data.images import Drawn, UnreadableImage, read_image, resize_to_square
+__all__ = ["DecodePool", "available_cpus", "decode_into_slots"]
 
-if TYPE_CHECKING:
-    from cxr_lightning.data.dicom_display import Voi
-
-__all__ = ["DecodePool", "Job", "Outcome", "available_cpus", "content_hash", "decode_into_slots"]
-
-MODULE = "cxr_lightning.data.decode_pool"
+MODULE = "cxr_lightning.data.decoder"
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 INLINE = 64  # up to so many pictures are decoded sooner than a child has started
 AHEAD = 8  # pictures that a child has been sent beyond those it has answered
-
-
-class Job(NamedTuple):
-    """One picture to decode, and the slot of the pixel file it belongs in."""
-
-    slot: int
-    path: str
-
-
-class Square(NamedTuple):
-    """How pictures are drawn, as a child is told it."""
-
-    size: int
-    fit: str
-    voi: Voi
-
-
-class Outcome(NamedTuple):
-    """What became of a job; `reason` is None where its pixels are in their slot."""
-
-    slot: int
-    height: int = 0
-    width: int = 0
-    content_hash: int = 0
-    reason: str | None = None
-    passing: bool = False
 
 
 def available_cpus() -> int:
     """CPUs that this process may use, which a scheduler may have limited."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def content_hash(image: NDArray[np.uint8]) -> int:
-    """64 bits of XXH3 over the shape and pixels of a picture, so the same for equal pictures.
-
-    It finds accidents, not attacks: of a million different pictures two would agree by chance once
-    in 37 million such data sets. SHA-256 takes a quarter of the time of decoding.
-    """
-    digest = xxhash.xxh3_64(repr(image.shape).encode())
-    digest.update(image.data)
-    return digest.intdigest()
 
 
 def decode_into_slots(
@@ -100,27 +56,11 @@ def decode_into_slots(
     if len(jobs) <= INLINE:
         with pixels.open("r+b", buffering=0) as file:
             for job in jobs:
-                yield _decode_one(job, file, image)
+                yield decode_one(job, file, image)
         return
     processes = min(processes or available_cpus(), -(-len(jobs) // (2 * AHEAD)))
     pool = DecodePool(jobs, [str(pixels), str(image.size), image.fit, image.voi])
     yield from pool.run(processes)
-
-
-def _decode_one(job: Job, file: IO[bytes], image: Drawn) -> Outcome:
-    try:
-        picture = read_image(job.path, voi=image.voi)
-        height, width = picture.shape
-        square = resize_to_square(picture, image)
-    except UnreadableImage as error:
-        return Outcome(job.slot, reason=error.reason, passing=error.passing)
-    except MemoryError:
-        return Outcome(job.slot, reason="not enough memory to decode it", passing=True)
-    file.seek(job.slot * square.nbytes)
-    # written, not mapped: a full disk is an error here, where a mapped page would kill the process
-    if file.write(square.data) != square.nbytes:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return Outcome(job.slot, height, width, content_hash(picture))
 
 
 class DecodePool:
@@ -188,7 +128,7 @@ class DecodePool:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
                 text=True,
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
@@ -241,23 +181,3 @@ def _ending(child: subprocess.Popen[str], errors: IO[bytes]) -> str:
     errors.seek(0)
     said = errors.read().decode(errors="replace").strip().splitlines()
     return f"exit code {code}: {said[-1] if said else 'no message'}"
-
-
-def _main(pixels: str, size: str, fit: str, voi: str = "lut") -> None:
-    """Decode the jobs read from standard input, one JSON list a line, and answer each in a line."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # so that nothing a library prints is taken for an answer
-    cv2.setNumThreads(1)
-    image = Square(int(size), fit, cast("Voi", voi))
-    with open(pixels, "r+b", buffering=0) as file:
-        answers.write("ready\n")
-        for line in sys.stdin:
-            try:
-                outcome: dict[str, Any] = _decode_one(Job(*json.loads(line)), file, image)._asdict()
-            except OSError as error:
-                outcome = {"errno": error.errno, "strerror": error.strerror}
-            answers.write(json.dumps(outcome) + "\n")
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

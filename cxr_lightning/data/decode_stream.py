@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_lightning.config.schema import ImageConfig
-from cxr_lightning.data.decode_pool import AHEAD, DecodePool, Job, Outcome, available_cpus
+from cxr_lightning.data.decode_pool import AHEAD, DecodePool, available_cpus
+from cxr_lightning.data.decoder import Job, Outcome
 from cxr_lightning.data.images import UnreadableImage, read_resized
 
 __all__ = ["Decoded", "decode_stream"]

@@ -12,18 +12,16 @@ Alpha is ignored, and so is EXIF orientation.
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import cv2
 import kornia_rs
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_lightning.data import png
+from cxr_lightning.data.shrink import shrink
 from cxr_lightning.data.unreadable import UnreadableImage
 
 if TYPE_CHECKING:
@@ -50,8 +48,6 @@ version are not used."""
 
 _JPEG = b"\xff\xd8\xff"
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
-PERIODS = (4, 8, 16, 32, 64, 128)  # beyond them the products are more than OpenCV's sums
-ROWS_AT_ONCE = 64  # of 1024 pixels: 256 KB as float32
 
 
 class Drawn(Protocol):
@@ -161,8 +157,10 @@ def resize_to_square(image: NDArray[np.uint8], config: Drawn) -> NDArray[np.uint
     part: Any = image[top : top + height, left : left + width]
     shrunk = (min(height, target.height), min(width, target.width))
     if part.shape != shrunk:
-        part = _averaged(part, shrunk)
+        part = shrink(part, shrunk)
     if part.shape != (target.height, target.width):
+        import cv2  # not sooner: see decoder.py
+
         part = cv2.resize(part, (target.width, target.height), interpolation=cv2.INTER_LINEAR)
     if part.shape == (config.size, config.size):
         return np.array(part, dtype=np.uint8, order="C")  # never a view of the caller's picture
@@ -172,49 +170,11 @@ def resize_to_square(image: NDArray[np.uint8], config: Drawn) -> NDArray[np.uint
     return square
 
 
-def _averaged(picture: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Shrink by averaging over areas: what OpenCV's INTER_AREA computes.
-
-    The areas of 1024 rows in 224 repeat every 32 rows and 7 areas, so they are a product with one
-    small matrix, in a third of OpenCV's time: some rows at once, so few that their floats stay in
-    the processor's own cache. Only where the weights are exact in float32, so that nothing is
-    rounded but the result: both ways then give the same pixels.
-    """
-    rows, columns = (areas(*sides) for sides in zip(picture.shape, shape, strict=True))
-    if rows is None or columns is None:
-        return np.asarray(
-            cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8
-        )
-    bands = picture.reshape(-1, rows.shape[1], picture.shape[1])
-    step = max(1, ROWS_AT_ONCE // rows.shape[1])
-    shrunk = [
-        (rows @ bands[start : start + step].astype(np.float32)).reshape(-1, columns.shape[1])
-        @ columns.T
-        for start in range(0, len(bands), step)
-    ]
-    return np.rint(np.concatenate(shrunk)).astype(np.uint8).reshape(shape)
-
-
-@lru_cache
-def areas(length: int, cells: int) -> NDArray[np.float32] | None:
-    """Return the share of each pixel in each cell, for the part of a line that repeats.
-
-    None where the part is not a power of two, whose shares are exact, or OpenCV is as fast: each
-    cell a whole number of pixels.
-    """
-    common = math.gcd(length, cells)
-    length, cells = length // common, cells // common
-    if length not in PERIODS or cells == 1 or cells > length:
-        return None
-    pixel, cell = np.arange(length), np.arange(cells)[:, None]
-    ends = np.minimum((cell + 1) * length, (pixel + 1) * cells)
-    overlap = ends - np.maximum(cell * length, pixel * cells)
-    return (overlap.clip(0) / length).astype(np.float32)
-
-
 def to_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Turn grey (H, W) or R, G, B (H, W, 3) of 8 or 16 bits into grey of 8 bits."""
     if image.ndim == 3:
+        import cv2  # not sooner: see decoder.py
+
         image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     if image.dtype != np.uint8:
         image = spread_to_uint8(image, image.min(), image.max())

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import cv2
 import kornia_rs
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +68,8 @@ def decode_png(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     header = _read_header(data)
     if header.depth == 8 and header.colour in FAST_MODES:
         return _decode_fast(data, header)
+    import cv2  # not sooner: see decoder.py
+
     image: Any = cv2.imdecode(
         np.frombuffer(_verified(data, header), np.uint8), cv2.IMREAD_UNCHANGED
     )

@@ -25,7 +25,8 @@ from cxr_lightning.data import cache as cache_module
 from cxr_lightning.data import decode_pool
 from cxr_lightning.data.cache import ImageCache, open_cache
 from cxr_lightning.data.cache_files import FILLED, CacheFiles
-from cxr_lightning.data.decode_pool import Job, content_hash, decode_into_slots
+from cxr_lightning.data.decode_pool import decode_into_slots
+from cxr_lightning.data.decoder import Job, content_hash
 from cxr_lightning.data.images import read_image, read_resized
 from cxr_lightning.data.storage import cache_home
 from cxr_lightning.errors import DataError
@@ -498,6 +499,19 @@ class TestProcesses:
             if outcome.reason is None:
                 expected = read_resized(many[outcome.slot], IMAGE)
                 np.testing.assert_array_equal(decoded[outcome.slot], expected)
+
+    def test_a_child_imports_no_more_than_it_needs(self):
+        code = "import sys, cxr_lightning.data.decoder; print(*sys.modules)"
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        heavy = {"cv2", "pandas", "pydicom", "torch", "subprocess", "tempfile"}
+        assert not heavy & set(said.stdout.decode().split())
+
+    def test_a_child_that_needs_opencv_uses_one_thread_of_it(self):
+        said = subprocess.run(
+            [sys.executable, "-c", "import cv2; print(cv2.getNumThreads())"],
+            env={**os.environ, **decode_pool.ONE_THREAD}, capture_output=True, check=True,
+        )  # fmt: skip
+        assert said.stdout.split() == [b"1"]
 
     def test_children_that_cannot_start(self, many, opened, monkeypatch):
         monkeypatch.setattr(decode_pool, "MODULE", "cxr_lightning.data.no_such_module")

@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -18,13 +19,13 @@ from PIL import Image
 from cxr_lightning.config.schema import ImageConfig
 from cxr_lightning.data.images import (
     UnreadableImage,
-    areas,
     placement,
     read_image,
     read_resized,
     resize_to_square,
     to_grey,
 )
+from cxr_lightning.data.shrink import areas, shrink
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 GREY = np.random.default_rng(0).integers(0, 256, (37, 53), dtype=np.uint8)
@@ -346,6 +347,25 @@ class TestResize:
         expected = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
         square = resize_to_square(image, config)
         np.testing.assert_array_equal(square[top : top + rows, left : left + columns], expected)
+
+    def test_a_picture_is_the_caller_s_own_whatever_is_shrunk_after_it(self):
+        one, other = np.random.default_rng(3).integers(0, 256, (2, 256, 256), dtype=np.uint8)
+        small = shrink(one, (96, 96))
+        before = small.copy()
+        shrink(other, (96, 96))
+        np.testing.assert_array_equal(small, before)
+
+    def test_pictures_of_several_shapes_are_shrunk_by_several_threads(self):
+        draw = np.random.default_rng(4)
+        pictures = [
+            draw.integers(0, 256, (side, 512), dtype=np.uint8) for side in (256, 512) for _ in "12"
+        ] * 10
+        shapes = [(len(picture) * 3 // 8, 192) for picture in pictures]
+        with ThreadPoolExecutor(4) as pool:
+            small = list(pool.map(shrink, pictures, shapes))
+        for picture, shape, result in zip(pictures, shapes, small, strict=True):
+            expected = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
+            np.testing.assert_array_equal(result, expected)
 
     def test_the_averages_are_products_where_the_pattern_repeats(self):
         shares = areas(1024, 224)
