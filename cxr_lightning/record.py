@@ -27,6 +27,12 @@ class Record:
     tracker: MLflowTracker
 
 
+_OTHER_SALT = (
+    " If nothing did, its ids were hashed by another salt: name one file for both with "
+    "data.salt_file (the default is in the home folder, which a container may not keep)."
+)
+
+
 @contextmanager
 def open_record(
     config: Config,
@@ -50,6 +56,7 @@ def open_record(
         raise ConfigError(
             f"resume={config.resume}: the data changed since {resumed.path} began (fingerprint "
             f"{resumed.state().fingerprint}, now {cohort.fingerprint}). Start a new run."
+            + (_OTHER_SALT if hasattr(config.data, "salt_file") else "")
         )
     run = resumed or new_run(config)
     with run.locked():

@@ -86,9 +86,6 @@ class MultiLabelTask(LightningModule):
     tested: tuple[np.ndarray, np.ndarray, np.ndarray]
     """Rows (n,), logits and targets (n, labels) of the last test."""
 
-    _loss_sum: torch.Tensor
-    _loss_weight: torch.Tensor
-
     def __init__(
         self,
         network: Network,
@@ -110,8 +107,8 @@ class MultiLabelTask(LightningModule):
         self.higher_is_better = trainer.higher_is_better
         self.seed = seed
         self.predictions = GatheredPredictions()
-        self.register_buffer("_loss_sum", torch.zeros(()), persistent=False)
-        self.register_buffer("_loss_weight", torch.zeros(()), persistent=False)
+        # No buffers: distributed training copies those of the first device to all others.
+        self._loss_sum = self._loss_weight = torch.zeros(())
         self.measured: set[str] = set()
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
@@ -138,8 +135,8 @@ class MultiLabelTask(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.measured.clear()
-        self._loss_sum.zero_()
-        self._loss_weight.zero_()
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._loss_weight = torch.zeros((), device=self.device)
         if self.releases_at is not None:
             if self.current_epoch >= self.releases_at:
                 unfreeze_all(self.network)
@@ -158,16 +155,18 @@ class MultiLabelTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         targets = batch["target"]
-        loss: torch.Tensor = self.loss(self(batch), targets)
-        known = (~targets.isnan()).sum()
-        self._loss_sum.add_(loss.detach() * known)
-        self._loss_weight.add_(known)
+        known = ~targets.isnan()
         if self.trainer.world_size > 1:
-            # Devices average their gradients, but a mean over all known labels weights each
-            # device by how many it has.
-            total = self._over_devices(known)
-            loss = loss * (known * self.trainer.world_size / total.clamp(min=1))
-        return loss
+            counts = self._over_devices(known.sum(dim=0))
+            loss: torch.Tensor = self.loss(self(batch), targets, counts)
+            total = counts.sum()
+        else:
+            loss = self.loss(self(batch), targets)
+            total = known.sum()
+        self._loss_sum.add_(loss.detach() * total)
+        self._loss_weight.add_(known.sum())
+        # Devices average their gradients, which are to be added up.
+        return loss * self.trainer.world_size if self.trainer.world_size > 1 else loss
 
     @staticmethod
     def _over_devices(value: torch.Tensor) -> torch.Tensor:

@@ -112,7 +112,7 @@ def _checkpoints(config: Config, run: RunFolder) -> tuple[ModelCheckpoint, Model
 
 def _callbacks(config: Config) -> Iterator[Callback]:
     if config.optim.ema_decay is not None:
-        yield EMAWeightAveraging(decay=config.optim.ema_decay)
+        yield _Average(decay=config.optim.ema_decay)
     if config.trainer.patience is not None:
         yield _EarlyStopping(
             monitor=config.trainer.monitor,
@@ -120,6 +120,20 @@ def _callbacks(config: Config) -> Iterator[Callback]:
             patience=config.trainer.patience,
             check_on_train_epoch_end=False,  # not every epoch need be validated
         )
+
+
+class _Average(EMAWeightAveraging):
+    """Keeps the average where the network will be, and as precisely.
+
+    Lightning makes it before it moves and converts the network: every step would then be copied to
+    the CPU, and validation would round weights of 64 bits.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            trainer.precision_plugin.convert_module(self._average_model)
 
 
 class _EarlyStopping(EarlyStopping):

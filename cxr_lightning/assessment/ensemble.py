@@ -11,7 +11,7 @@ import pandas as pd
 
 from cxr_lightning.assessment.model import Model
 from cxr_lightning.assessment.options import EvaluateOptions
-from cxr_lightning.assessment.reading import Reading, fit_reading, no_reading
+from cxr_lightning.assessment.reading import Reading, fit_reading, no_reading, refit_reading
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.evaluation.ensembles import (
     EnsembleMean,
@@ -61,7 +61,12 @@ def fit_ensemble(
         return Ensemble(mean, weights, no_reading(labels))
     together = _together(validations, models, mean, weights, labels)
     told = "Thresholds and calibration of the ensemble were fitted on its validation predictions."
-    return Ensemble(mean, weights, fit_reading(together, labels, options.evaluation, told))
+    if len({_rule(model.reading) for model in models}) > 1:
+        told += " Its members' rules for them differ; it follows the evaluation's own."
+        reading = fit_reading(together, labels, options.evaluation, told)
+    else:
+        reading = refit_reading(models[0].reading, together, labels, options.evaluation, told)
+    return Ensemble(mean, weights, reading)
 
 
 def add_ensemble(models: Sequence[Model], ensemble: Ensemble, data: str) -> list[Model]:
@@ -72,6 +77,13 @@ def add_ensemble(models: Sequence[Model], ensemble: Ensemble, data: str) -> list
     reading = ensemble.reading.select(labels, data)
     one = Model(ENSEMBLE, table, reading, bundle=first.bundle, target=first.target)
     return [*models, one]
+
+
+def _rule(reading: Reading) -> tuple[object, ...]:
+    chosen = reading.thresholds
+    return (
+        chosen.rule, chosen.target, chosen.false_negative_cost, reading.calibration.kind
+    )  # fmt: skip
 
 
 def _shared_labels(models: Sequence[Model]) -> list[str]:

@@ -15,6 +15,7 @@ from cxr_lightning.config.schema import AugmentConfig, DataConfig
 from cxr_lightning.data.base import ChestXrayDataModule
 from cxr_lightning.data.cache import ImageCache
 from cxr_lightning.data.cohort import Cohort
+from cxr_lightning.data.previous import previous_column
 from cxr_lightning.data.rules import rules_of
 from cxr_lightning.data.seen import why_untold
 from cxr_lightning.data.table import Config as Table
@@ -123,6 +124,11 @@ def open_target(info: BundleInfo, config: DataConfig) -> Target:
                 f"{describe_matches(matches)}"
             )
         table = translate_labels(cohort.table, cohort.labels, matches)
+        if previous_column("visit") in table:
+            told = {previous_column(name): name for name in cohort.labels.names}
+            before = table[list(told)].rename(columns=told)
+            before = translate_labels(before, cohort.labels, matches)
+            table = table.drop(columns=list(told)).join(before.rename(columns=previous_column))
         cohort = replace(cohort, table=table, labels=LabelSpace(known))
         notes.append(
             f"Trained on {trained_on or 'other data'}, evaluated on {config.name}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -137,8 +138,10 @@ def _images(
     ids = cohort.table["sample_id"].to_numpy(dtype=object)
     good = cache.rows >= 0
     reasons = {str(path): reason for path, reason in cache.bad}
+    # absolute, as the cache tells them
+    paths = [os.path.abspath(path) for path in cohort.table["image_path"]]
     bad = tuple(
-        (str(ids[i]), reasons.get(str(cohort.table["image_path"].iat[i]), "cannot be read"))
+        (str(ids[i]), reasons.get(paths[i], "cannot be read"))
         for i in np.flatnonzero(~good).tolist()
     )
     spread = np.full(len(ids), np.inf)

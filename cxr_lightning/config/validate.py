@@ -176,6 +176,11 @@ def _unknown_trainer_options(config: Config) -> list[str]:
     known = (set(inspect.signature(Trainer.__init__).parameters) - ours) | set(
         type(config.trainer).model_fields
     )
+    if "max_steps" in given:
+        return [
+            f"trainer.max_steps={given['max_steps']!r}: runs are counted, scheduled and resumed in "
+            "epochs: use trainer.max_epochs, with trainer.limit_train_batches for short ones"
+        ]
     if given.get("limit_train_batches", 1) == 0:
         return ["trainer.limit_train_batches=0: nothing would be trained"]
     return [

@@ -31,8 +31,8 @@ __all__ = ["ChestXrayDataModule", "decode"]
 
 def _images(config: DataConfig) -> dict[str, Any]:
     """Return what decides on the table and the pictures of a module."""
-    later = {"batch_size", "workers", "residency", "sampling", "uncertain", "first_model"}
-    return config.model_dump(exclude=later)
+    later = ("batch_size", "workers", "residency", "sampling", "uncertain", "first_model")
+    return config.model_dump(exclude={**dict.fromkeys(later, True), "image": {"mean", "std"}})
 
 
 def decode(cohort: Cohort, config: DataConfig, *, progress: bool) -> ImageCache:

@@ -29,10 +29,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cxr_lightning.config.schema import ImageConfig
-from cxr_lightning.data.cache_files import BAD, EMPTY, FILLED, CacheFiles, decoder_versions, flush
+from cxr_lightning.data.cache_files import EMPTY, FILLED, CacheFiles, decoder_versions, flush
 from cxr_lightning.data.decode_pool import decode_into_slots
 from cxr_lightning.data.decoder import Job, Outcome
 from cxr_lightning.data.images import UnreadableImage, read_image
+from cxr_lightning.data.needed import Needed, signatures_of
 from cxr_lightning.data.storage import cache_home
 from cxr_lightning.errors import DataError
 
@@ -162,7 +163,7 @@ def open_cache(
 
     unique, first = np.unique(slots, return_index=True)
     sources = [wanted[index] for index in first]
-    needed = _Needed(unique, sources, _signatures(sources), decoder_versions())
+    needed = Needed(unique, sources, signatures_of(sources), decoder_versions())
     missing = np.flatnonzero(needed.signatures[:, 0] < 0)
     absent = {int(unique[i]): _reason(sources[i]) for i in missing}
     decoded = 0
@@ -179,32 +180,9 @@ def open_cache(
     return _result(files, wanted, slots, absent, decoded)
 
 
-@dataclass(frozen=True)
-class _Needed:
-    """What a run needs: slots (n,), their files, (size, mtime_ns) of shape (n, 2) or -1."""
-
-    slots: NDArray[np.int64]
-    sources: list[str]
-    signatures: NDArray[np.int64]
-    decoders: int
-
-    def stale(self, entries: NDArray[Any] | None, *, retry: bool = True) -> NDArray[np.int64]:
-        """Positions in `slots` of the files that are there and must be decoded.
-
-        `retry`: also those that other versions of the decoders could not read.
-        """
-        present = self.signatures[:, 0] >= 0
-        if entries is None:
-            return np.flatnonzero(present)
-        held = entries[self.slots]
-        same = (held["size"] == self.signatures[:, 0]) & (held["mtime_ns"] == self.signatures[:, 1])
-        known = (held["status"] == BAD) & ((held["decoders"] == self.decoders) | (not retry))
-        return np.flatnonzero(present & ~(same & ((held["status"] == FILLED) | known)))
-
-
 def _build(
     files: CacheFiles,
-    needed: _Needed,
+    needed: Needed,
     stale: NDArray[np.int64],
     image: ImageConfig,
     processes: int | None,
@@ -281,18 +259,6 @@ def _absolute(path: Path | str) -> str:
     text = os.fspath(path)
     plain = text.startswith("/") and "//" not in text and "/." not in text
     return text if plain else os.path.abspath(text)
-
-
-def _signatures(paths: list[str]) -> NDArray[np.int64]:
-    """Size and time of each file, of shape (n, 2); -1 where there is no file."""
-    signatures = np.full((len(paths), 2), -1, np.int64)
-    for index, path in enumerate(paths):
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        signatures[index] = status.st_size, status.st_mtime_ns
-    return signatures
 
 
 def _reason(path: str) -> str:

@@ -70,6 +70,8 @@ class Archive:
                     if entry.name.startswith("patient"):
                         home.setdefault(entry.name, entry.path)
         patients = parts["patient"].unique()
+        if not len(patients):
+            raise DataError(f"{self.tables[split]}: it has no rows")
         if not any(patient in home for patient in patients):
             looked = [str(folder) for folder in candidates] or [str(f) for f in self.searched]
             raise DataError(

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import AfterValidator
 
 from cxr_lightning.data.tables import places
 from cxr_lightning.errors import bullet_list
 
 __all__ = [
     "MISSING",
+    "DateFormat",
     "Parsed",
     "bad_cells",
     "each_distinct",
@@ -43,6 +46,21 @@ _SEXES = {
     **dict.fromkeys((*MISSING, "u", "o", "other"), "UNKNOWN"),
 }
 _LATERAL = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL", "L", "R", "LEFT", "RIGHT"})
+
+
+def _date_format(form: str) -> str:
+    day = datetime(2024, 5, 31)
+    try:
+        understood = datetime.strptime(day.strftime(form), form) == day
+    except ValueError as error:
+        raise ValueError(f"{form!r} is no format of dates ({error}), as %d.%m.%Y is") from None
+    if not understood:
+        raise ValueError(f"{form!r} does not tell year, month and day, as %d.%m.%Y does")
+    return form
+
+
+DateFormat = Annotated[str, AfterValidator(_date_format)]
+"""A format of :meth:`datetime.datetime.strptime` that tells a day."""
 
 
 class Parsed(NamedTuple):

@@ -97,8 +97,8 @@ def dicom_to_grey(dataset: Dataset, *, voi: Voi = "lut") -> NDArray[np.uint8]:
 
     Raises
     ------
-    UnreadableImage for data without pixels, multi-frame data, palettes, and pixels that no decoder
-    accepts.
+    UnreadableImage for data without pixels, multi-frame data, palettes, pixels that no decoder
+    accepts, and stored bits that are not the lowest of their cells, as old files may have them.
     """
     interpretation = _check_is_picture(dataset)
     pixels = _decode_pixels(dataset)
@@ -166,6 +166,12 @@ def _check_is_picture(dataset: Dataset) -> str:
     needed = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
     if missing := [name for name in needed if dataset.get(name) is None]:
         raise UnreadableImage(f"DICOM without {', '.join(missing)}")
+    stored, high = int(dataset.BitsStored), dataset.get("HighBit")
+    # Of a JPEG the decoder returns samples, whatever cells the header tells of.
+    if high is not None and stored <= high < dataset.BitsAllocated and not _is_jpeg(dataset):
+        raise UnreadableImage(
+            f"DICOM whose stored bits are not the lowest (Bits Stored {stored}, High Bit {high})"
+        )
     interpretation = str(dataset.get("PhotometricInterpretation", "")).strip().upper()
     samples = int(dataset.get("SamplesPerPixel", 1))
     monochrome = interpretation in ("MONOCHROME1", "MONOCHROME2") and samples == 1
@@ -198,6 +204,10 @@ def _decode_pixels(dataset: Dataset) -> NDArray[Any]:
 def _syntax(dataset: Dataset) -> UID | None:
     meta = getattr(dataset, "file_meta", None)
     return None if meta is None else meta.get("TransferSyntaxUID")
+
+
+def _is_jpeg(dataset: Dataset) -> bool:
+    return _syntax(dataset) in JPEG_FAMILY
 
 
 def _check_complete(dataset: Dataset, syntax: UID) -> None:

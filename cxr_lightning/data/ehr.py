@@ -102,9 +102,13 @@ class Config(DataConfig):
         named = [(f"targets.{name}", rule) for name, rule in self.targets.items()]
         named += [(f"select.exclude.{name}", rule) for name, rule in self.select.exclude.items()]
         problems = [text for name, rule in named for text in ruler.check(name, rule)]
-        taken = {*COLUMNS, *self.targets, "visit", "labelled", "source"} & {*self.tabular_columns}
-        if taken:
-            problems.append(f"tabular_columns: {', '.join(sorted(taken))}: the name is taken")
+        own = {*COLUMNS, "visit", "labelled", "source"}
+        for what, names in (
+            ("targets", own & {*self.targets}),
+            ("tabular_columns", (own | {*self.targets}) & {*self.tabular_columns}),
+        ):
+            if names:
+                problems.append(f"{what}: {', '.join(sorted(names))}: the name is taken")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -151,7 +155,8 @@ def read_studies(config: Config) -> Reading:
     table = pd.concat([_study_table(kept, salt), values.reset_index(drop=True)], axis=1)
     said: tuple[str, ...] = ()
     if config.tabular_columns:
-        limits = _first_forbidden_day(kept, echo, record, inputs is echo, config.same_day_inputs)
+        same = inputs.file.samefile(echo.file)
+        limits = _first_forbidden_day(kept, echo, record, same, config.same_day_inputs)
         columns, said = earlier_inputs(
             kept["patient_id"], limits, inputs, config.tabular_columns, ruler
         )

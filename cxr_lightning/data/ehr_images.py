@@ -14,6 +14,7 @@ from rich.console import Console
 from cxr_lightning.config.schema import Section
 from cxr_lightning.data.columns import (
     MISSING,
+    DateFormat,
     Parsed,
     bad_cells,
     parse_ages,
@@ -23,8 +24,9 @@ from cxr_lightning.data.columns import (
     shape_of,
 )
 from cxr_lightning.data.dicom_headers import PROBLEM, TAGS, read_headers
-from cxr_lightning.data.tables import read_text_table
-from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.data.folders import files_below, suffix_of
+from cxr_lightning.data.tables import Delimiter, read_text_table
+from cxr_lightning.errors import ConfigError, DataError, bullet_list
 
 __all__ = ["ImageTable", "find_radiographs"]
 
@@ -47,16 +49,33 @@ class ImageTable(Section):
     view: str | None = Field(None, description="Column of view positions; none: DICOM.")
     sex: str | None = Field(None, description="Column of sexes; none: DICOM.")
     age: str | None = Field(None, description="Column of ages in years; none: DICOM.")
-    date_format: str | None = Field(
+    date_format: DateFormat | None = Field(
         None, description="How dates are written, e.g. %d.%m.%Y; none: 2024-05-31 or 20240531."
     )
-    delimiter: str = Field(",", description="What separates the cells of a CSV file.")
+    delimiter: Delimiter = Field(",", description="What separates the cells of a CSV file.")
 
     @property
     def columns(self) -> dict[str, str]:
         """What a column tells, and its name."""
         named = ("path", "patient", "date", "study", "view", "sex", "age")
         return {what: name for what in named if (name := getattr(self, what)) is not None}
+
+    def check(self) -> None:
+        """Refuse columns of no table.
+
+        Raises
+        ------
+        ConfigError
+            Naming all of them.
+        """
+        usual = type(self).model_fields
+        asked = (*self.columns, "date_format")
+        given = [what for what in asked if getattr(self, what) != usual[what].default]
+        if self.file is None and given:
+            raise ConfigError(
+                f"{', '.join(f'data.images.{what}' for what in given)}: about columns of a table, "
+                "which data.images.file names; without one, DICOM headers tell all of it"
+            )
 
 
 def find_radiographs(root: Path, table: ImageTable) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -78,6 +97,7 @@ def find_radiographs(root: Path, table: ImageTable) -> tuple[pd.DataFrame, tuple
         No files, a table that lacks columns, and every date, age and sex that is not understood.
     """
     notes: list[str] = []
+    table.check()
     if table.file is None:
         listed = pd.DataFrame({"path": _files(root, notes)})
         file, names = root, listed["path"]
@@ -92,14 +112,19 @@ def find_radiographs(root: Path, table: ImageTable) -> tuple[pd.DataFrame, tuple
         )
         names = listed[table.path].str.strip()
     paths = [os.path.join(root, name) for name in names]
-    dicom = np.array([os.path.splitext(name)[1].lower() in _DICOM for name in names], dtype=bool)
+    dicom = np.array([suffix_of(name) in _DICOM for name in names], dtype=bool)
     if not dicom.all():
         _check_pictures(table, int((~dicom).sum()))
     headers = _headers(paths, dicom)
     if table.file is None:
         # LICENSE, README and the like: what has no suffix may be DICOM, and need not be.
-        plain = np.array([not os.path.splitext(name)[1] for name in names], dtype=bool)
-        other = plain & (headers[PROBLEM] != "").to_numpy()
+        other = np.array(
+            [
+                bool(problem) and not suffix_of(path) and _is_something_else(path)
+                for path, problem in zip(paths, headers[PROBLEM], strict=True)
+            ],
+            dtype=bool,
+        )
         if other.any():
             notes.append(f"files without a suffix that are no DICOM: {int(other.sum()):,}")
             paths = [path for path, gone in zip(paths, other, strict=True) if not gone]
@@ -120,16 +145,22 @@ def find_radiographs(root: Path, table: ImageTable) -> tuple[pd.DataFrame, tuple
 def _files(root: Path, notes: list[str]) -> list[str]:
     found: list[str] = []
     passed: dict[str, int] = {}
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith(".") or name == "DICOMDIR":
-                continue
-            if suffix in _DICOM or suffix in _PICTURES:
-                found.append(os.path.relpath(os.path.join(folder, name), root))
-            else:
-                passed[suffix] = passed.get(suffix, 0) + 1
+    closed: list[str] = []
+    for path in files_below(
+        root, lambda error: closed.append(f"{error.filename}: {error.strerror}")
+    ):
+        suffix = suffix_of(path)
+        if os.path.basename(path) == "DICOMDIR":
+            continue
+        if suffix in _DICOM or suffix in _PICTURES:
+            found.append(os.path.relpath(path, root))
+        else:
+            passed[suffix] = passed.get(suffix, 0) + 1
+    if closed:
+        raise DataError(
+            f"{root}: folders whose files cannot be listed:\n{bullet_list(closed)}\n"
+            "Make them readable, or move them elsewhere."
+        )
     if passed:
         listed = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(passed.items()))
         notes.append(f"files that are no images by their name were passed over: {listed}")
@@ -139,6 +170,15 @@ def _files(root: Path, notes: list[str]) -> list[str]:
             f"{', '.join((*_DICOM[:-1], *_PICTURES))}"
         )
     return found
+
+
+def _is_something_else(path: str) -> bool:
+    """Whether a file can be read and is not DICOM, also not a damaged one, by its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] != b"DICM"
+    except OSError:
+        return False
 
 
 def _check_pictures(table: ImageTable, count: int) -> None:

@@ -12,10 +12,10 @@ import pandas as pd
 from pydantic import Field
 
 from cxr_lightning.config.schema import Section
-from cxr_lightning.data.columns import bad_cells, parse_days, parse_numbers, shape_of
+from cxr_lightning.data.columns import DateFormat, bad_cells, parse_days, parse_numbers, shape_of
 from cxr_lightning.data.linkage import check_past, newest_before, one_a_day
 from cxr_lightning.data.rules import Rule, Ruler, grade_word
-from cxr_lightning.data.tables import missing_columns, places, read_text_table
+from cxr_lightning.data.tables import Delimiter, missing_columns, places, read_text_table
 from cxr_lightning.errors import DataError
 
 __all__ = ["RecordTable", "Records", "earlier_inputs", "labels_of", "read_records", "why_unlinked"]
@@ -27,10 +27,10 @@ class RecordTable(Section):
     file: Path | None = Field(None, description="CSV or Parquet, below data.root.")
     patient: str = Field("patient_id", description="Column of patients, as the radiographs have.")
     date: str = Field("date", description="Column of dates.")
-    date_format: str | None = Field(
+    date_format: DateFormat | None = Field(
         None, description="How dates are written, e.g. %d.%m.%Y; none: 2024-05-31 or 20240531."
     )
-    delimiter: str = Field(",", description="What separates the cells of a CSV file.")
+    delimiter: Delimiter = Field(",", description="What separates the cells of a CSV file.")
 
 
 @dataclass(frozen=True)

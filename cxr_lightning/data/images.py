@@ -42,7 +42,7 @@ __all__ = [
     "to_grey",
 ]
 
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 """Raised whenever the same file would give other pixels or another hash of them; caches of another
 version are not used."""
 

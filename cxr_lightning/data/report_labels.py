@@ -7,6 +7,7 @@ it, -1 where it hedges, and a blank where it does not mention it.
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -140,7 +141,7 @@ def header_of(file: Path) -> pd.Index:
     """Return the column names of a CSV file; none of one that cannot be read."""
     try:
         return pd.read_csv(file, nrows=0, dtype=str).columns.str.strip()
-    except (ValueError, OSError):  # `read_text_table` says what is wrong
+    except (ValueError, OSError, EOFError, zlib.error):  # `read_text_table` says what is wrong
         return pd.Index([], dtype=str)
 
 

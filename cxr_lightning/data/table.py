@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from cxr_lightning.config.schema import DataConfig
+from cxr_lightning.data.columns import DateFormat
 from cxr_lightning.data.ehr_selection import Tags
 from cxr_lightning.data.identity import read_salt, salted, write_key
 from cxr_lightning.data.phantom_root import PhantomSize, phantom_folder
@@ -24,7 +25,7 @@ from cxr_lightning.data.table_dicom import check_headers
 from cxr_lightning.data.table_hints import missing_choices
 from cxr_lightning.data.table_labels import column_labels, finding_labels, finding_strata
 from cxr_lightning.data.table_paths import find_images
-from cxr_lightning.data.tables import missing_columns, read_text_table
+from cxr_lightning.data.tables import Delimiter, missing_columns, read_text_table
 from cxr_lightning.errors import ConfigError, DataError, bullet_list
 from cxr_lightning.labels import LabelSpace
 from cxr_lightning.studies import COLUMNS
@@ -83,10 +84,10 @@ class Config(DataConfig):
     )
     sex: str | None = Field(None, description="Column of sexes (M, F, male, female).")
     age: str | None = Field(None, description="Column of ages in years (58, 058Y, 006M).")
-    date_format: str | None = Field(
+    date_format: DateFormat | None = Field(
         None, description="How dates are written, e.g. %d.%m.%Y; none: 2024-05-31 or 20240531."
     )
-    delimiter: str = Field(",", description="What separates the cells of a CSV file.")
+    delimiter: Delimiter = Field(",", description="What separates the cells of a CSV file.")
     ids: Literal["hashed", "plain"] = Field(
         "hashed",
         description="Ids in predictions and MLflow: salted hashes, or as written (public data).",
@@ -252,7 +253,7 @@ def _check_columns(config: Config, raw: pd.DataFrame, file: Path) -> None:
     ]
     if clashes:
         raise ConfigError(f"{file}: a column cannot be two things\n{bullet_list(clashes)}")
-    taken = sorted({*labels, *config.roles.inputs} & {*COLUMNS, LABELLED, "source"})
+    taken = sorted({*labels, *config.roles.inputs} & {*COLUMNS, LABELLED, "source", "visit"})
     if taken:
         raise ConfigError(
             f"{file}: {', '.join(taken)}: a label or input cannot have this name, which the study "

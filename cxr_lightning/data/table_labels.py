@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,8 @@ def finding_labels(
     """
     # Few distinct combinations stand for all rows: each is taken apart once.
     codes, combinations = pd.factorize(text)
-    sets = [{w.strip() for w in str(cell).split(separator)} - {""} for cell in combinations]
+    words = {*none_words, *(chosen or ())}
+    sets, unknown_cells = _findings(combinations, separator, words)
     known = sorted(set().union(*sets))
     hint = _other_separator(known, separator)
     names = [word for word in known if word not in none_words] if chosen is None else list(chosen)
@@ -121,12 +122,14 @@ def finding_labels(
         )
     elif not names:
         problems.append(f"{text.name} holds no finding.{hint}")
+    problems += _spellings(text, names, known)
     if problems:
         return {}, [], problems
     labels, notes = {}, []
     for name in names:
-        per_cell = [float(name in found) if found else blank for found in sets]
-        labels[name] = np.array(per_cell, dtype=np.float32)[codes]
+        per_cell = np.array([float(name in found) if found else blank for found in sets])
+        per_cell[unknown_cells] = np.nan
+        labels[name] = per_cell.astype(np.float32)[codes]
         notes.append(f"label {name}: {_counts(labels[name])}")
     if hint:
         notes.append(f"findings of {text.name}:{hint}")
@@ -136,13 +139,42 @@ def finding_labels(
 def finding_strata(text: pd.Series, separator: str, none_words: Sequence[str]) -> Labels:
     """Return the findings of a column, the commonest where they are many, chosen or not."""
     codes, combinations = pd.factorize(text)
-    sets = [{w.strip() for w in str(cell).split(separator)} - {""} for cell in combinations]
+    sets, _ = _findings(combinations, separator, none_words)
     images = np.bincount(codes, minlength=len(sets))
     counts: Counter[str] = Counter()
     for found, count in zip(sets, images.tolist(), strict=True):
         counts.update(dict.fromkeys(found.difference(none_words), count))
     commonest = sorted(counts, key=lambda name: (-counts[name], name))[:_MOST_FINDINGS]
     return strata({name: np.array([name in found for found in sets])[codes] for name in commonest})
+
+
+def _findings(
+    cells: pd.Index, separator: str, words: Collection[str]
+) -> tuple[list[set[str]], npt.NDArray[np.bool_]]:
+    """Take cells apart: their findings, and whether there is only a word for "not known".
+
+    Such a word is one of `MISSING` that `words`, which mean something here, does not hold.
+    """
+    sets, unknown = [], []
+    for cell in cells:
+        found = {word.strip() for word in str(cell).split(separator)} - {""}
+        missing = {word for word in found if word.lower() in MISSING and word not in words}
+        sets.append(found - missing)
+        unknown.append(bool(missing) and found == missing)
+    return sets, np.array(unknown, dtype=bool)
+
+
+def _spellings(text: pd.Series, names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Point at labels that the column also writes in other letters: their images would be 0."""
+    spelled: dict[str, list[str]] = {}
+    for word in known:
+        spelled.setdefault(word.casefold(), []).append(word)
+    twice = {key: words for key, words in spelled.items() if len(words) > 1}
+    found = [twice[key] for key in dict.fromkeys(name.casefold() for name in names) if key in twice]
+    if not found:
+        return []
+    lines = bullet_list([" and ".join(map(repr, words)) for words in found])
+    return [f"{text.name}: one finding in several spellings; make them one:\n{lines}"]
 
 
 def labels_among(file: Path, delimiter: str, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from cxr_lightning.data.folders import files_below
 from cxr_lightning.errors import bullet_list
 
 __all__ = ["IMAGE_SUFFIXES", "ImagePaths", "find_images"]
@@ -15,6 +17,7 @@ __all__ = ["IMAGE_SUFFIXES", "ImagePaths", "find_images"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 _ANYWHERE = "**/"
 _TRIED = 200  # so many missing images are looked for to find the pattern of all
+_ALIKE = 20  # so many files of one name are considered
 _WALKED = 500_000
 
 
@@ -70,12 +73,15 @@ def find_images(values: Sequence[str], root: Path, pattern: str) -> ImagePaths:
         paths.append(path)
     notes = [f"images found with {suffix} added: {n:,}" for suffix, n in added.items()]
     problem = ""
+    shared = _shared(values, paths, set(missing))
     if twice:
         problem = f"data.pattern={pattern}: more than one file for\n{bullet_list(twice, limit=5)}"
+    elif shared:
+        problem = f"data.pattern={pattern}: one file for several\n{bullet_list(shared, limit=5)}"
     elif missing:
         problem = _explain(values, paths, missing, root)
         notes.append(f"images not found: {len(missing):,}")
-    fatal = bool(twice) or len(missing) == len(values)
+    fatal = bool(twice or shared) or len(missing) == len(values)
     return ImagePaths(paths, tuple(missing), tuple(notes), problem, fatal)
 
 
@@ -99,19 +105,21 @@ class _AsWritten:
 
 
 class _Anywhere:
-    """Knows every image below a folder by its name, and by its name without suffix."""
+    """Knows images below a folder by the last parts of their paths, with and without suffix."""
 
-    def __init__(self, root: Path) -> None:
-        self.named: dict[str, list[str]] = {}
-        for path in _walk(root):
-            name = os.path.basename(path)
-            for key in {name, os.path.splitext(name)[0]}:
-                self.named.setdefault(key, []).append(path)
+    def __init__(self, root: Path, most: int | None = None) -> None:
+        self.images = list(islice(_walk(root), most))
+        self.tails: dict[int, dict[str, list[str]]] = {}
 
     def find(self, relative: str) -> list[str]:
-        tail = os.sep + relative
-        found = self.named.get(os.path.basename(relative), [])
-        return [p for p in found if p.endswith(tail) or os.path.splitext(p)[0].endswith(tail)]
+        parts = relative.count(os.sep) + 1
+        if parts not in self.tails:
+            tails = self.tails.setdefault(parts, {})
+            for path in self.images:
+                tail = os.sep.join(path.rsplit(os.sep, parts)[1:])
+                for key in {tail, os.path.splitext(tail)[0]}:
+                    tails.setdefault(key, []).append(path)
+        return self.tails[parts].get(relative, [])
 
 
 _SPELLED = tuple(suffix for s in IMAGE_SUFFIXES for suffix in (s, s.upper()))
@@ -127,16 +135,21 @@ def _names(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yield images below a folder; of very many, the first."""
-    seen = 0
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        for name in files:
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                seen += 1
-                yield os.path.join(folder, name)
-        if seen > _WALKED:
-            return
+    """Yield images below a folder."""
+    return (path for path in files_below(root) if path.lower().endswith(IMAGE_SUFFIXES))
+
+
+def _shared(values: Sequence[str], paths: list[str], missing: set[int]) -> list[str]:
+    """Say which cells lead to one file, as 1.png of two folders does by {name}."""
+    rows: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        if row not in missing:
+            rows.setdefault(path, []).append(row)
+    return [
+        f"{', '.join(repr(values[row]) for row in some[:3])}: {path}"
+        for path, some in rows.items()
+        if len({values[row] for row in some}) > 1
+    ]
 
 
 def _explain(values: Sequence[str], paths: list[str], missing: list[int], root: Path) -> str:
@@ -144,17 +157,18 @@ def _explain(values: Sequence[str], paths: list[str], missing: list[int], root: 
     looked = bullet_list([f"{values[row]!r}: looked at {paths[row]}" for row in missing[:3]])
     if not root.is_dir():
         return f"{count}: data.root={root}: there is no such folder"
-    everywhere = _Anywhere(root)
+    everywhere = _Anywhere(root, _WALKED)
     sample = missing[:: max(1, len(missing) // _TRIED)]
-    patterns = Counter[str]()
-    found_any = 0
+    patterns: dict[str, set[str]] = {}
+    found_any = ambiguous = 0
     for row in sample:
-        name = _name(values[row])
-        files = everywhere.named.get(name) or everywhere.named.get(os.path.splitext(name)[0], [])
+        files = _nearest(everywhere, values[row])
         found_any += bool(files)
-        patterns.update({_pattern(values[row], os.path.relpath(p, root)) for p in files})
+        ambiguous += len(files) > 1
+        for path in files[:_ALIKE]:
+            patterns.setdefault(_pattern(values[row], os.path.relpath(path, root)), set()).add(path)
     if not patterns:
-        images = {path for paths in everywhere.named.values() for path in paths}
+        images = everywhere.images
         below = (
             f"{len(images):,} images are below {root}, none of these names; for example "
             f"{os.path.relpath(min(images), root)}"
@@ -162,12 +176,33 @@ def _explain(values: Sequence[str], paths: list[str], missing: list[int], root: 
             else f"there is no image below {root}; data.root=FOLDER says where they are"
         )
         return f"{count}:\n{looked}\n{below}."
-    best, hits = patterns.most_common(1)[0]
+    # Of a right pattern, each cell leads to a file of its own.
+    best, of_best = max(patterns.items(), key=lambda item: len(item[1]))
+    hits = len(of_best)
+    if hits < found_any and ambiguous:
+        return (
+            f"{count}:\n{looked}\nFiles of these names exist, such as {min(of_best)}, but in "
+            "several folders, and no pattern tells which is meant: write their paths below "
+            "data.root into the table."
+        )
     if hits < found_any:  # several folders hold them
         best, hits = f"{_ANYWHERE}{{name}}", found_any
     share = f"all {len(sample):,}" if hits == len(sample) else f"{hits:,} of {len(sample):,}"
     tried = f"data.pattern='{best}' finds {share} tried."
     return f"{count}:\n{looked}\nFiles of these names exist: {tried}"
+
+
+def _nearest(everywhere: _Anywhere, cell: str) -> list[str]:
+    """Return the files that share the most last parts with a cell: its name, or more."""
+    parts = cell.replace("\\", "/").strip("/").split("/")
+    best: list[str] = []
+    for count in range(1, len(parts) + 1):
+        tail = os.sep.join(parts[-count:])
+        files = everywhere.find(tail) or everywhere.find(os.path.splitext(tail)[0])
+        if not files:
+            break
+        best = files
+    return best
 
 
 def _pattern(cell: str, relative: str) -> str:

@@ -6,14 +6,38 @@ import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import AfterValidator
 
 from cxr_lightning.errors import DataError, bullet_list, nearest
 
-__all__ = ["is_parquet", "line_of", "missing_columns", "place", "places", "read_text_table"]
+__all__ = [
+    "Delimiter",
+    "is_parquet",
+    "line_of",
+    "missing_columns",
+    "place",
+    "places",
+    "read_text_table",
+]
+
+
+def _delimiter(text: str) -> str:
+    text = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(text) != 1 or text in '\r\n"':
+        raise ValueError("one character, such as ';', or the word tab")
+    return text
+
+
+Delimiter = Annotated[str, AfterValidator(_delimiter)]
+"""What separates the cells of a CSV file; `tab` may be written as that word."""
+
+
+TAB = "\t"
 
 
 def read_text_table(
@@ -48,13 +72,15 @@ def read_text_table(
         The file is missing or unreadable, or everything that is wrong with it, by line.
     """
     raw = _read(file, delimiter).rename(columns=lambda name: str(name).strip())
-    if raw.columns.has_duplicates:
-        names = sorted(set(raw.columns[raw.columns.duplicated()]))
+    header = raw.columns if is_parquet(file) else _header(file, delimiter)
+    if header.has_duplicates:
+        names = sorted(set(header[header.duplicated()]))
         raise DataError(f"{file}: column(s) {', '.join(map(repr, names))} more than once")
     if other := _other_delimiter(raw, delimiter):
         raise DataError(
             f"{file}: its header is one column, {raw.columns[0]!r}; its cells seem to be separated "
-            f"by {other!r}: set delimiter"
+            f"by {other!r}: set data.delimiter={'tab' if other == TAB else repr(other)} (or, with "
+            "data=ehr, that of data.images, data.echo or data.inputs)"
         )
     if problem := missing_columns(required, raw.columns):
         raise DataError(f"{file}: {problem}")
@@ -144,6 +170,13 @@ def _read_csv(file: Path, delimiter: str) -> pd.DataFrame:
             f"{len(header)}; a value that holds {delimiter!r} must be quoted"
         )
     return rows.iloc[:, : len(header)].set_axis(header, axis=1)
+
+
+def _header(file: Path, delimiter: str) -> pd.Index:
+    """Return the names in a CSV file's header as they are: pandas numbers those that return."""
+    first = pd.read_csv(file, dtype=str, keep_default_na=False, header=None, nrows=1, sep=delimiter)
+    names = pd.Index(first.iloc[0].str.strip())
+    return names[names != ""]
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,15 @@ class _Numeric:
         return (self.name, f"{self.name} missing")
 
     def encode(self, table: pd.DataFrame) -> npt.NDArray[np.float32]:
-        values = pd.to_numeric(table[self.name]).to_numpy(np.float64)
+        column = table[self.name]
+        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+        words = column[np.isnan(values)]
+        words = words[~is_missing(words)].astype(str).drop_duplicates()
+        if len(words):
+            raise DataError(
+                f"{self.name}: the network was trained with numbers of it; these are none:\n"
+                f"{bullet_list([repr(word) for word in words], limit=5)}"
+            )
         missing = np.isnan(values)
         scaled = np.where(missing, 0.0, (values - self.mean) / self.std)
         return np.stack([scaled, missing], axis=1).astype(np.float32)
@@ -187,5 +195,7 @@ def is_missing(column: pd.Series) -> pd.Series:
 
 
 def _words(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")  # a 3 beside a blank is read as 3.0
     words = column.astype("string").str.strip()
     return words.mask(words.isin(_MISSING))

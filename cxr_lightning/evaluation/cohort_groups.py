@@ -49,12 +49,12 @@ def group_column(
         Any column but those of the labels. Groups are ordered by their values.
     edges
         For numbers: the lower ends of all bands but the first; `age_years` has the default
-        `AGE_EDGES`. Numbers of few distinct values need none.
+        `AGE_EDGES`, other numbers of more than 20 values their quartiles.
 
     Raises
     ------
     ConfigError
-        There is no such column, its numbers need edges, or its texts make more than 20 groups.
+        There is no such column, or its texts make more than 20 groups.
     DataError
         Edges were given for a column of text, or the column is empty.
     """
@@ -68,6 +68,9 @@ def group_column(
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if edges is None and numeric and column == "age_years":
         edges = AGE_EDGES
+    if edges is None and numeric and values.nunique() > MOST_GROUPS:
+        quartiles = np.nanquantile(values.to_numpy(np.float64), [0.25, 0.5, 0.75])
+        edges = sorted({float(f"{value:g}") for value in quartiles})  # as bands are named
     if edges is not None:
         if not numeric:
             raise DataError(f"Column {column!r} holds no numbers: it cannot be cut at {edges}.")
@@ -81,10 +84,9 @@ def group_column(
     if not len(found.categories):
         raise DataError(f"Column {column!r} is unknown for every image: there are no subgroups.")
     if len(found.categories) > MOST_GROUPS:
-        hint = "give edges to cut its numbers into bands" if numeric else "choose another column"
         raise ConfigError(
             f"Column {column!r} makes {len(found.categories):,} subgroups, more than "
-            f"{MOST_GROUPS}; {hint}."
+            f"{MOST_GROUPS}; choose another column."
         )
     missing = found.isna()
     if missing.any():

@@ -26,7 +26,7 @@ from cxr_lightning.evaluation.bootstrap import percentile_interval
 from cxr_lightning.evaluation.cohort_groups import UNKNOWN, group_column
 from cxr_lightning.evaluation.predictions import PredictionArrays, arrays, labels_of
 from cxr_lightning.evaluation.replicates import draw_patient_weights
-from cxr_lightning.evaluation.tables import MACRO
+from cxr_lightning.evaluation.tables import MACRO, metric_label
 from cxr_lightning.evaluation.thresholds import Thresholds
 
 __all__ = ["MIN_COUNT", "NO_FINDING", "SUBGROUP_METRICS", "Subgroups", "subgroup_metrics"]
@@ -65,6 +65,11 @@ class Subgroups(NamedTuple):
     gaps: pd.DataFrame
     level: float
     min_count: int
+
+    @property
+    def in_files(self) -> str:
+        """The column as a part of a file's name: without slashes and the like."""
+        return metric_label(self.column)
 
 
 def subgroup_metrics(

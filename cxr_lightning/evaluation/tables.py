@@ -73,11 +73,7 @@ def metrics_table(
     """
     table = validate_predictions(predictions)
     labels = labels_of(table)
-    if clash := [label for label in labels if label in AVERAGES]:
-        raise DataError(
-            f"A label may not be called {' or '.join(clash)}: the results table has a row of that "
-            "name. Rename the label."
-        )
+    check_label_names(labels)
     y_true, y_score, patients = arrays(table)
     chosen = thresholds.select(labels)
     intervals = bootstrap_discrimination(
@@ -158,6 +154,22 @@ def flat_metrics(table: pd.DataFrame, prefix: str = "test") -> dict[str, float |
         for label in labels:
             flat[f"{prefix}/{quantity}/{names[label]}"] = _none_if_nan(table.at[label, quantity])
     return flat
+
+
+def check_label_names(labels: Sequence[str]) -> None:
+    """Refuse labels that a table of results, or MLflow, could not tell apart.
+
+    Raises
+    ------
+    DataError
+        Naming them.
+    """
+    if clash := [label for label in labels if label in AVERAGES]:
+        raise DataError(
+            f"A label may not be called {' or '.join(clash)}: the results table has a row of that "
+            "name. Rename the label."
+        )
+    _metric_labels(labels)
 
 
 def metric_label(label: str) -> str:

@@ -20,12 +20,13 @@ from cxr_lightning.hpo.check import Composer
 from cxr_lightning.hpo.client import Job, ServerClient, ServerLost
 from cxr_lightning.hpo.last_words import last_words
 from cxr_lightning.hpo.parent import ParentRun
+from cxr_lightning.hpo.patience import patiently
 from cxr_lightning.hpo.places import drop_checkpoints, trial_place
 from cxr_lightning.hpo.progress import Progress
 from cxr_lightning.hpo.slots import Slot
 from cxr_lightning.hpo.space import EPOCH_METRICS, LATENCY, suggest_overrides
 from cxr_lightning.hpo.stopping import Stopping
-from cxr_lightning.hpo.study import SweepStudy, patiently
+from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.trials import RETRIES
 
 __all__ = ["FAILURES_IN_A_ROW", "Conductor", "Ending"]

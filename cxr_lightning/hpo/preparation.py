@@ -17,10 +17,10 @@ from cxr_lightning.evaluation.tables import flat_metrics, metrics_table
 from cxr_lightning.evaluation.thresholds import fit_thresholds
 from cxr_lightning.hardware import place
 from cxr_lightning.hpo.space import EPOCH_METRICS, LATENCY
+from cxr_lightning.preflight import check_config, check_data
 from cxr_lightning.studies import label_array
 from cxr_lightning.terminal import Reporter
 from cxr_lightning.trainer import quiet_lightning
-from cxr_lightning.training import check_config, check_data
 
 __all__ = ["prepare"]
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import OperationalError
 
-from cxr_lightning.errors import UserError
 from cxr_lightning.hpo.heartbeat import Heartbeat
+from cxr_lightning.hpo.patience import patiently
 from cxr_lightning.hpo.samplers import build_pruner, build_sampler, grid_points, point_key
 from cxr_lightning.hpo.space import Space
 from cxr_lightning.hpo.storage import Storage
@@ -29,12 +27,8 @@ from cxr_lightning.hpo.trials import (
     requeue,
     retry_lost,
 )
-from cxr_lightning.tracking.reach import one_line
 
-__all__ = ["SweepStudy", "patiently"]
-
-_PATIENCE_SECONDS = 120.0
-Result = TypeVar("Result")
+__all__ = ["SweepStudy"]
 
 
 class SweepStudy:
@@ -270,29 +264,6 @@ class SweepStudy:
     def close(self) -> None:
         """Stop the signs of life."""
         self.heartbeat.close()
-
-
-def patiently(call: Callable[[], Result]) -> Result:
-    """Repeat a call while the storage is away, for up to two minutes.
-
-    Raises
-    ------
-    UserError
-        It is still away.
-    """
-    deadline, wait = time.monotonic() + _PATIENCE_SECONDS, 0.2
-    while True:
-        try:
-            return call()
-        except (StorageInternalError, OperationalError, TimeoutError) as problem:
-            if time.monotonic() + wait > deadline:
-                raise UserError(
-                    f"the study's storage has been away for {_PATIENCE_SECONDS / 60:.0f} minutes "
-                    f"({one_line(problem.__cause__ or problem)}). The same command continues; what "  # type: ignore[arg-type]
-                    "was running is begun again"
-                ) from problem
-            time.sleep(wait)
-            wait = min(2 * wait, 8.0)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from cxr_lightning.data.folders import files_below, suffix_of
 from cxr_lightning.errors import ConfigError, DataError, nearest
 
 __all__ = ["IMAGE_SUFFIXES", "check_sources", "image_paths", "open_ended"]
@@ -89,24 +90,18 @@ def _lines(file: TextIO, name: str) -> Iterator[str]:
 
 def _in_folder(folder: Path) -> Iterator[str]:
     found = False
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and _is_image(os.path.join(parent, name)):
-                found = True
-                yield os.path.join(parent, name)
+    for path in files_below(folder):
+        if _is_image(path):
+            found = True
+            yield path
     if not found:
         raise ConfigError(f"input={folder}: no PNG, JPEG or DICOM in this folder or below it")
 
 
 def _is_image(path: str) -> bool:
-    name = os.path.basename(path)
-    suffix = os.path.splitext(name)[1].lower()
-    if suffix in IMAGE_SUFFIXES:
-        return True
-    # The parts of a DICOM UID are numbers; any other suffix says that it is something else.
-    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
-        return False
+    suffix = suffix_of(path)
+    if suffix or os.path.basename(path).upper() == "DICOMDIR":
+        return suffix in IMAGE_SUFFIXES
     try:
         with open(path, "rb") as file:
             head = file.read(132)

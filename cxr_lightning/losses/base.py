@@ -42,20 +42,31 @@ class Loss(nn.Module):
             for name in self._tensors
         }
 
-    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, logits: torch.Tensor, targets: torch.Tensor, counts: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the loss.
 
         Parameters
         ----------
         logits, targets
             Shape (batch, labels); targets are in [0, 1], NaN where unknown.
+        counts
+            Where this is one device's part of a batch: how many entries of each label are known in
+            all of it, integers of shape (labels,). The parts' results add up to its loss.
         """
         known = ~targets.isnan()
-        tensors = {name: getattr(self, name) for name in self._tensors}
+        options = {name: getattr(self, name) for name in self._tensors} | self.options
+        by_label = options.get("average") == "labels"
+        if by_label:
+            options["counts"] = counts
         result: torch.Tensor = self.function(
-            logits.float(), targets.nan_to_num(0.0), known, **tensors, **self.options
+            logits.float(), targets.nan_to_num(0.0), known, **options
         )
-        return result
+        if counts is None or by_label:
+            return result
+        # A mean over what is known weighs each part by how much of it that has.
+        return result * (known.sum() / counts.sum().clamp(min=1))
 
 
 def build_loss(config: LossConfig, counts: LabelCounts) -> Loss:

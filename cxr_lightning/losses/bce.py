@@ -43,6 +43,7 @@ def bce_loss(
     negative: torch.Tensor | None = None,
     label_smoothing: float = 0.0,
     average: Literal["entries", "labels"] = "entries",
+    counts: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean binary cross-entropy over known labels.
 
@@ -58,6 +59,8 @@ def bce_loss(
         ``y * (1 - s) + s / 2`` replaces ``y``.
     average
         Over all known entries alike, or within each label first and then over the labels.
+    counts
+        For the latter, of a part of a batch: see :func:`.masked.mean_of_labels`.
     """
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + label_smoothing / 2
@@ -68,8 +71,9 @@ def bce_loss(
         present = present * positive
     if negative is not None:
         absent = absent * negative
-    mean = masked_mean if average == "entries" else mean_of_labels
-    return mean(present + absent, known)
+    if average == "labels":
+        return mean_of_labels(present + absent, known, counts)
+    return masked_mean(present + absent, known)
 
 
 def build(config: Config, counts: LabelCounts) -> partial[torch.Tensor]:

@@ -16,11 +16,15 @@ def masked_mean(terms: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return terms.where(known, 0.0).sum() / known.sum().clamp(min=1)
 
 
-def mean_of_labels(terms: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+def mean_of_labels(
+    terms: torch.Tensor, known: torch.Tensor, counts: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the mean of each label's own :func:`masked_mean`, over labels of which any is known.
 
-    A label that is seldom known then weighs as much as the others.
+    A label that is seldom known then weighs as much as the others. `counts`, of shape (labels,),
+    says how many entries are known in all of a batch of which this is a part: the parts' means add
+    up to that of the whole.
     """
-    counts = known.sum(dim=0)
+    counts = known.sum(dim=0) if counts is None else counts
     means = terms.where(known, 0.0).sum(dim=0) / counts.clamp(min=1)
     return means.sum() / (counts > 0).sum().clamp(min=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -12,7 +14,7 @@ from cxr_lightning.config.schema import ModelConfig
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.weight_keys import Tensors
 
-__all__ = ["hub_weights"]
+__all__ = ["hub_weights", "published_statistics"]
 
 TIMEOUT = 5.0
 """Seconds that a hub may take to answer, and a connection may stall."""
@@ -45,6 +47,31 @@ def hub_weights(config: ModelConfig, size: int) -> Tensors:
                 "it by model.weights=FILE (.pth, .pt, .safetensors), or train from scratch with "
                 "model.pretrained=false."
             ) from None
+
+
+def published_statistics(config: ModelConfig) -> tuple[float, float] | None:
+    """Return mean and standard deviation, over channels, of what a model's published weights take.
+
+    Of values in [0, 1]; None where nothing is published. Nothing is fetched.
+    """
+    if config.name == "simple_cnn":
+        return None
+    if config.name.startswith("torchvision/"):
+        import torchvision.models as tv
+
+        name = config.name.removeprefix("torchvision/")
+        if name in ("inception_v3", "googlenet"):
+            return 0.5, 0.5  # to which torchvision's own networks bring ImageNet's, in a first step
+        if name not in tv.list_models():
+            return None
+        shown: Any = tv.get_model_weights(name).DEFAULT.transforms()
+    else:
+        from timm.models import get_pretrained_cfg, is_model_pretrained
+
+        if not is_model_pretrained(config.name):
+            return None
+        shown = get_pretrained_cfg(config.name)
+    return fmean(shown.mean), fmean(shown.std)
 
 
 def _from_timm(config: ModelConfig, size: int) -> Tensors:

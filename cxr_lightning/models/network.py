@@ -12,7 +12,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.backbone import Backbone, build_backbone
 from cxr_lightning.models.fusion import Fusion, build_fusion
 from cxr_lightning.models.heads import Head, build_head
-from cxr_lightning.models.hub import hub_weights
+from cxr_lightning.models.hub import hub_weights, published_statistics
 from cxr_lightning.models.pooling import build_pool
 from cxr_lightning.models.weights import assign_weights
 
@@ -23,6 +23,7 @@ __all__ = [
     "Normalise",
     "build_network",
     "decision_logits",
+    "suited_image",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -154,8 +155,8 @@ def build_network(
     Its weights are random, or the hub's with `pretrained`; those of a file are loaded afterwards
     by :func:`cxr_lightning.models.weights.load_weights`, whose report is worth showing.
 
-    With in_channels=1 the grey value is normalised by `image.mean` and `image.std`; with 3 it is
-    repeated and normalised by ImageNet's mean and standard deviation per channel. Every random
+    The grey value is normalised by `image.mean` and `image.std`. With in_channels=3 it is repeated,
+    and where these are the defaults, each channel has ImageNet's own of it instead. Every random
     number comes from torch's global generator, so `torch.manual_seed` before the call decides the
     initial weights.
 
@@ -167,10 +168,9 @@ def build_network(
     """
     if not labels:
         raise ConfigError("the network needs at least one label; data.labels named none")
-    grey = config.in_channels == 1
-    normalise = Normalise(
-        (image.mean,) if grey else IMAGENET_MEAN, (image.std,) if grey else IMAGENET_STD
-    )
+    normalise = Normalise((image.mean,) * config.in_channels, (image.std,) * config.in_channels)
+    if config.in_channels == 3 and _is_default(image):
+        normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
     backbone = build_backbone(config, image.size)
     pool = build_pool(config.pooling)
     fusion = build_fusion(config.head, pool.multiplier * backbone.num_features, tabular)
@@ -179,3 +179,24 @@ def build_network(
     if config.pretrained:
         assign_weights(network, hub_weights(config, image.size), source=f"{config.name} of the hub")
     return network
+
+
+def suited_image(model: ModelConfig, image: ImageConfig) -> ImageConfig:
+    """Return the image's configuration with the scale that pretrained weights expect.
+
+    Most take ImageNet's mean and standard deviation, which are the defaults; some, such as those
+    that come from TensorFlow and many transformers, take values from -1 to 1. What was set to
+    anything but the defaults stays.
+    """
+    if not model.pretrained or not _is_default(image):
+        return image
+    expected = published_statistics(model)
+    if expected is None or max(abs(expected[0] - image.mean), abs(expected[1] - image.std)) < 0.05:
+        return image
+    mean, std = (round(value, 4) for value in expected)
+    return image.model_copy(update={"mean": mean, "std": std})
+
+
+def _is_default(image: ImageConfig) -> bool:
+    fields = ImageConfig.model_fields
+    return (image.mean, image.std) == (fields["mean"].default, fields["std"].default)

@@ -70,8 +70,8 @@ class Assessment:
         """The tables as CSV, by the stem of their file's name."""
         files = {"results": self.results.to_csv(), "operating_points": self.points.to_csv()}
         for found in self.subgroups:
-            files[f"subgroups_{found.column}"] = found.groups.to_csv(index=False)
-            files[f"gaps_{found.column}"] = found.gaps.to_csv(index=False)
+            files[f"subgroups_{found.in_files}"] = found.groups.to_csv(index=False)
+            files[f"gaps_{found.in_files}"] = found.gaps.to_csv(index=False)
         return files
 
 

@@ -45,7 +45,7 @@ def assessment_figures(one: Assessment) -> dict[str, Figure]:
     if len(labels) > 1:
         figures["together"] = cooccurrence_maps(one.together)
     for subgroups in one.subgroups:
-        figures[f"subgroups_{subgroups.column}"] = subgroup_forest(subgroups, "auroc")
+        figures[f"subgroups_{subgroups.in_files}"] = subgroup_forest(subgroups, "auroc")
     return figures
 
 

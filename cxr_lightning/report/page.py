@@ -133,7 +133,7 @@ def report_page(one: Assessment, context: ReportContext, figures: Mapping[str, F
     subgroups = [
         (
             column_name(found.column),
-            figure_svg(figures.pop(f"subgroups_{found.column}"), alt=f"AUROC by {found.column}"),
+            figure_svg(figures.pop(f"subgroups_{found.in_files}"), alt=f"AUROC by {found.column}"),
             table_html(subgroup_table(found), index="group"),
             gap_words(found),
         )

@@ -136,3 +136,13 @@ def test_table_one_counts_patients_once(phantom_root: Path) -> None:
     first = table.drop_duplicates("patient_id")
     share = (first["sex"] == "F").mean()
     assert one.at["female", "all"] == f"{(first['sex'] == 'F').sum()} ({share:.1%})"
+
+
+def test_reasons_are_told_of_a_relative_root_too(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root.parent)
+    lost = next((root / "images").glob("*.png"))
+    lost.unlink()
+    assert prepare(Path(root.name), tmp_path / "out", LABELS) == 1
+    assert "missing" in json.dumps(found(tmp_path / "out")["images"]["bad"])

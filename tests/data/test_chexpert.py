@@ -347,6 +347,11 @@ class TestMessages:
         assert text.startswith("ROOT/valid.csv: ")
         assert said in text
 
+    def test_a_table_without_rows(self, root: Path) -> None:
+        table = root / "valid.csv"
+        table.write_text(table.read_text().splitlines()[0] + "\n")
+        assert problem(root) == "ROOT/valid.csv: it has no rows"
+
     def test_a_duplicate(self, tmp_path: Path) -> None:
         text = problem(write(tmp_path, train=[*TRAIN, TRAIN[0]]))
         assert "images listed more than once" in text

@@ -335,6 +335,21 @@ def test_looking_up_sixteen_bits_without_opencv_s_help(monkeypatch):
     np.testing.assert_array_equal(dicom_to_grey(made), expected)
 
 
+def test_stored_bits_in_the_upper_part_of_their_cells_are_refused():
+    # earlier editions of the standard allowed them; decoders take the lowest bits all the same
+    made = dataset(TWELVE_BITS << 4, bits=12)
+    made.HighBit = 15
+    with pytest.raises(UnreadableImage, match=r"not the lowest \(Bits Stored 12, High Bit 15\)"):
+        dicom_to_grey(made)
+
+
+def test_a_high_bit_beyond_the_cell_is_not_believed():
+    made = dataset(TWELVE_BITS, bits=12)
+    expected = dicom_to_grey(made)
+    made.HighBit = 20
+    np.testing.assert_array_equal(dicom_to_grey(made), expected)
+
+
 class TestAgainstPydicom:
     """pydicom applies the standard's formulas to every pixel, in floating point."""
 

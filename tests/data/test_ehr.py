@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -319,6 +320,63 @@ class TestFlow:
         assert (reading.flow[1].reason, reading.flow[1].left_out) == ("unreadable DICOM header", 1)
 
 
+class TestFiles:
+    """Every file of an archive is looked at, or said to be left out."""
+
+    def test_names_that_end_in_a_part_of_a_uid(
+        self, tmp_path: Path, radiograph: Radiograph
+    ) -> None:
+        radiograph(tmp_path / "a.dcm")
+        radiograph(tmp_path / "CR.1.2.840.78", PatientID="P2")
+        radiograph(tmp_path / "1.3.6.1.79", PatientID="P3", Modality="CT")
+        write_echo(tmp_path, [{"patient_id": f"P{number}"} for number in (1, 2, 3)])
+        reading = read(tmp_path)
+        assert reading.flow[0].images == 3
+        assert len(reading.table) == 2
+        (said,) = (note for note in reading.notes if "passed over" in note)
+        assert said.endswith(": 1 .csv")
+
+    def test_links_are_followed(self, tmp_path: Path, radiograph: Radiograph) -> None:
+        root = tmp_path / "root"
+        radiograph(root / "a.dcm")
+        radiograph(tmp_path / "2019" / "b.dcm")
+        (root / "2019").symlink_to(tmp_path / "2019")
+        (root / "self").symlink_to(root)
+        write_echo(root, [{}])
+        assert len(read(root).table) == 2
+
+    def test_folders_that_cannot_be_listed(
+        self, tmp_path: Path, radiograph: Radiograph, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        radiograph(tmp_path / "a.dcm")
+        radiograph(tmp_path / "ward" / "b.dcm")
+        write_echo(tmp_path, [{}])
+        listed = os.scandir
+
+        def scandir(path: str) -> object:
+            if str(path).endswith("ward"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        text = problem(tmp_path)
+        assert "folders whose files cannot be listed:\n  - ROOT/ward: Permission denied" in text
+
+    def test_what_is_dicom_but_damaged_is_refused(
+        self, tmp_path: Path, radiograph: Radiograph
+    ) -> None:
+        radiograph(tmp_path / "a.dcm")
+        (tmp_path / "README").write_text("not a picture")
+        (tmp_path / "b").write_bytes(bytes(128) + b"DICM")
+        write_echo(tmp_path, [{}])
+        text = problem(tmp_path)
+        assert "ROOT/b" in text
+        assert "README" not in text
+        reading = read(tmp_path, "data.on_bad_image=skip")
+        assert len(reading.table) == 1
+        assert "files without a suffix that are no DICOM: 1" in reading.notes
+
+
 class TestLeaks:
     """`marker` is what an input would be; each record says when it was written."""
 
@@ -380,6 +438,21 @@ class TestLeaks:
         table = by_file(read(tmp_path, "data.tabular_columns=[size]", "data.days_before=30"))
         assert table["low_ef"].to_dict() == {"after": 1, "before": 1}
         assert table["size"].to_dict() == {"after": 4, "before": 5}
+
+    def test_the_echo_table_by_a_second_name(self, tmp_path: Path, radiograph: Radiograph) -> None:
+        """It gives away no more than by its first one."""
+        radiograph(tmp_path / "before.dcm", StudyDate="20200310")
+        write_echo(
+            tmp_path,
+            [
+                {"date": "2020-03-01", "lvef": "20", "size": 7},
+                {"date": "2019-01-01", "lvef": "60", "size": 5},
+            ],
+        )
+        (tmp_path / "linked.csv").symlink_to("echo.csv")
+        for name in ("echo.csv", "./echo.csv", "linked.csv"):
+            words = ("data.tabular_columns=[size]", f"data.inputs.file={name}")
+            assert by_file(read(tmp_path, *words))["size"].to_dict() == {"before": 5}
 
     @pytest.mark.parametrize("mixed", [False, True])
     def test_previous_labels_were_measured_before(self, tmp_path: Path, mixed: bool) -> None:
@@ -575,6 +648,25 @@ class TestMessages:
         write_echo(tmp_path, rows)
         text = problem(tmp_path, "data.tabular_columns=[bnp]")
         assert "bnp is mostly numbers:\n  - '<5' (line 5)" in text
+
+
+@pytest.mark.parametrize("word", ["patient=PatientID", "date=day", "path=x", "date_format=%Y"])
+def test_columns_without_a_table(tmp_path: Path, radiograph: Radiograph, word: str) -> None:
+    radiograph(tmp_path / "a.dcm")
+    write_echo(tmp_path, [{}])
+    form = "'%Y%m%d'" if word.startswith("date_format") else word.partition("=")[2]
+    key = word.partition("=")[0]
+    text = problem(tmp_path, f"data.images.{key}={form}")
+    assert text.startswith(f"data.images.{key}: about columns of a table")
+
+
+def test_targets_with_names_of_the_study_table(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="targets: sex, visit: the name is taken"):
+        configured(
+            tmp_path,
+            "data.targets.sex={column: lvef, below: 40}",
+            "data.targets.visit={column: lvef, below: 40}",
+        )
 
 
 def test_the_cohort_is_split_by_hashed_patients(tmp_path: Path, radiograph: Radiograph) -> None:

@@ -183,6 +183,12 @@ def test_a_radiologists_labels_of_the_test_set(root: Path) -> None:
     assert "need data.split=official" in problem(root, test_labels="radiologist", split="patient")
 
 
+def test_a_table_cut_short(root: Path) -> None:
+    file = root / "mimic-cxr-2.0.0-chexpert.csv.gz"
+    file.write_bytes(file.read_bytes()[:60])
+    assert "chexpert.csv.gz: not a readable table" in problem(root)
+
+
 def test_a_new_split_needs_no_list(root: Path) -> None:
     (root / "mimic-cxr-2.0.0-split.csv.gz").unlink()
     assert "no mimic-cxr-2.0.0-split.csv.gz" in problem(root)

@@ -124,6 +124,22 @@ class TestLabels:
             np.testing.assert_array_equal(one.table["stratum/Edema"], [1, 0, 0, 1])
             np.testing.assert_array_equal(one.table["stratum/Mass"], [1, 0, 0, 0])
 
+    @pytest.mark.parametrize("blank", ["unknown", "negative"])
+    def test_findings_that_nobody_knows(self, folder: Path, blank: str) -> None:
+        write(folder, ROWS | {"note": ["Mass|Edema", "NA", " unknown ", "Edema|n/a"]})
+        reading = read(folder, labels="[Mass]", findings="note", blank=blank)
+        np.testing.assert_array_equal(reading.table["Mass"], [1, NAN, NAN, 0])
+        assert [name for name in reading.table if name.startswith("stratum/")] == [
+            "stratum/Edema", "stratum/Mass"
+        ]  # fmt: skip
+        assert read(folder, labels=None, findings="note").labels.names == ("Edema", "Mass")
+
+    def test_a_word_for_missing_that_means_something(self, folder: Path) -> None:
+        write(folder, ROWS | {"note": ["Mass", "NA", "unknown", ""]})
+        reading = read(folder, labels="[Mass,unknown]", findings="note", no_finding="['NA']")
+        np.testing.assert_array_equal(reading.table["Mass"], [1, 0, 0, NAN])
+        np.testing.assert_array_equal(reading.table["unknown"], [0, 0, 1, NAN])
+
     def test_findings_by_another_separator(self, folder: Path) -> None:
         write(folder, ROWS | {"note": ["mass; edema", "edema;rib, broken", "none", "mass"]})
         reading = read(folder, labels=None, findings="note", separator="';'", no_finding="[none]")
@@ -332,6 +348,63 @@ class TestMessages:
         assert "data.labels: not in column note:\n  - 'edem'." in text
         assert "hold ';'; does it separate? data.separator=';'" in text
 
+    @pytest.mark.parametrize("labels", [None, "[Mass]"])
+    def test_a_finding_in_two_spellings(self, folder: Path, labels: str | None) -> None:
+        write(folder, ROWS | {"note": ["Mass", "mass|Edema", "Edema", "Edema"]})
+        text = problem(folder, findings="note", labels=labels)
+        assert "note: one finding in several spellings; make them one:" in text
+        assert "- 'Mass' and 'mass'" in text
+        read(folder, findings="note", labels="[Edema]")
+
+    def test_a_column_twice(self, folder: Path) -> None:
+        (folder / "t.csv").write_text("path,pid,mass,nodule, mass\na.png,1,1,0,0\n")
+        assert "DIR/t.csv: column(s) 'mass' more than once" in problem(folder)
+
+    def test_names_that_are_left_blank(self, folder: Path) -> None:
+        (folder / "t.csv").write_text("path,pid,mass,nodule,,\na.png,1,1,0,,\n")
+        assert len(read(folder).table) == 1
+
+    def test_a_table_with_tabs(self, folder: Path) -> None:
+        write(folder, ROWS, sep="\t")
+        assert "seem to be separated by '\\t': set data.delimiter=tab" in problem(folder)
+        for word in ("tab", "'\\t'", '"\\t"'):
+            assert len(read(folder, delimiter=word).table) == 4
+
+    @pytest.mark.parametrize("word", ["'||'", "''", "'\"'"])
+    def test_delimiters_that_cannot_be(self, folder: Path, word: str) -> None:
+        with pytest.raises(ValidationError, match="one character"):
+            configured(folder, delimiter=word)
+
+    @pytest.mark.parametrize("form", ["%D", "%", "%d.%m.%", "%d.%m.", "day"])
+    def test_formats_that_tell_no_day(self, folder: Path, form: str) -> None:
+        with pytest.raises(ValidationError, match=r"as %d\.%m\.%Y"):
+            configured(folder, date_format=f"'{form}'")
+
+    def test_one_file_for_several_rows(self, folder: Path) -> None:
+        write(folder, ROWS | {"path": ["x/a.png", "y/a.png", "c.png", "d.png"]})
+        text = problem(folder, pattern="'{name}'", on_bad_image="skip")
+        assert "data.pattern={name}: one file for several" in text
+        assert "- 'x/a.png', 'y/a.png': DIR/a.png" in text
+
+    def test_no_pattern_is_advised_where_none_will_do(self, folder: Path) -> None:
+        names = [f"old/p{number}/view.png" for number in range(30)]
+        write(folder, {"path": names, **{key: ["1"] * 30 for key in ("pid", "mass", "nodule")}})
+        for number in range(30):
+            (folder / f"new/q{number}").mkdir(parents=True)
+            Image.new("L", (4, 4)).save(folder / f"new/q{number}/view.png")
+        text = problem(folder)
+        assert "in several folders, and no pattern tells which is meant" in text
+        assert "finds all" not in text
+
+    def test_a_prefix_that_is_not_there(self, folder: Path) -> None:
+        names = [f"p{number}/view.png" for number in range(5)]
+        write(folder, {"path": names, **{key: ["1"] * 5 for key in ("pid", "mass", "nodule")}})
+        for name in names:
+            (folder / "new" / name).parent.mkdir(parents=True)
+            Image.new("L", (4, 4)).save(folder / "new" / name)
+        assert "data.pattern='new/{}' finds all 5 tried" in problem(folder)
+        assert len(read(folder, pattern="'**/{}'").table) == 5
+
     def test_a_column_that_is_two_things(self, folder: Path) -> None:
         text = problem(folder, labels="[mass,pid]")
         assert "a column cannot be two things\n  - pid: data.patient and data.labels" in text
@@ -342,7 +415,7 @@ class TestMessages:
 
     def test_other_kinds_of_file(self, folder: Path) -> None:
         write(folder, ROWS, sep=";")
-        assert "its cells seem to be separated by ';': set delimiter" in problem(folder)
+        assert "its cells seem to be separated by ';': set data.delimiter=';'" in problem(folder)
         read(folder, delimiter="';'")
         (folder / "t.csv").write_bytes("path,pid,mass\nM\xfcller.png,1,1\n".encode("latin-1"))
         assert "save it as UTF-8" in problem(folder)

@@ -160,3 +160,16 @@ def test_the_encoder_survives_json() -> None:
 def test_no_columns_no_inputs() -> None:
     encoder = fit_tabular(studies(), [], LABELS)
     assert encoder.encode(studies()).shape == (6, 0)
+
+
+def test_what_is_of_another_kind_than_in_training() -> None:
+    words = TabularEncoder.from_dict([{"kind": "categorical", "name": "x", "categories": ["3"]}])
+    np.testing.assert_array_equal(
+        words.encode(pd.DataFrame({"x": [3.0, np.nan, 4.0]})), [[1, 0], [0, 1], [0, 1]]
+    )
+    numbers = TabularEncoder.from_dict([{"kind": "numeric", "name": "x", "mean": 1, "std": 2}])
+    np.testing.assert_array_equal(
+        numbers.encode(pd.DataFrame({"x": ["3", "", "1"]})), [[1, 0], [0, 1], [0, 0]]
+    )
+    with pytest.raises(DataError, match=r"x: the network was trained with numbers.*\n  - 'tall'"):
+        numbers.encode(pd.DataFrame({"x": ["3", "tall", "tall"]}))

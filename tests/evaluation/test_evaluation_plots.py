@@ -108,6 +108,16 @@ def test_models_in_the_same_panels(table: pd.DataFrame) -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
 
 
+def test_no_p_value_without_replicates(table: pd.DataFrame) -> None:
+    rng = np.random.default_rng(0)
+    found = compare_models(table, table, replicates=0, level=0.9, generator=rng)
+    assert found["auroc_difference_p_value"].isna().all()
+    figure = difference_forest(found, level=0.9, names=("A", "B"))
+    said = [text for axes in figure.axes for text in texts(axes)]
+    assert not any("0.001" in text for text in said)
+    assert "–" in said
+
+
 def test_a_forest_taller_than_paper_has_two_columns() -> None:
     rng = np.random.default_rng(0)
     rows, names = [str(row) for row in range(300)], [f"L{number}" for number in range(14)]

@@ -130,12 +130,12 @@ def test_training_curves() -> None:
     figure = training_curves(history)
     loss, score, rate = figure.axes
     assert [line.get_label() for line in loss.lines[:2]] == ["training", "validation"]
-    np.testing.assert_array_equal(loss.lines[1].get_xdata(), [0, 2, 3])
-    assert score.get_title() == "Validation scores (best: epoch 2)"
+    np.testing.assert_array_equal(loss.lines[1].get_xdata(), [1, 3, 4])
+    assert score.get_title() == "Validation scores (best: epoch 3)"
     assert [text.get_text() for text in rate.get_legend().texts] == ["backbone", "head"]
     assert rate.get_yscale() == "log"
     by_loss = training_curves(history, monitor="val/loss")
-    assert by_loss.axes[1].get_title() == "Validation scores (best: epoch 2)"
+    assert by_loss.axes[1].get_title() == "Validation scores (best: epoch 3)"
 
 
 def test_training_curves_of_one_epoch_without_validation() -> None:

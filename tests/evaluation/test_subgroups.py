@@ -88,9 +88,19 @@ def test_groups_of_columns() -> None:
 def test_too_many_groups(table: pd.DataFrame) -> None:
     with pytest.raises(ConfigError, match="makes 300 subgroups, more than 20; choose another"):
         group_column(table, "study_id")
-    numbered = table.assign(weight=np.arange(300.0))
-    with pytest.raises(ConfigError, match=r"'weight' makes 300 subgroups.*; give edges"):
-        group_column(numbered, "weight")
+
+
+def test_numbers_of_many_values_are_cut_at_their_quartiles(table: pd.DataFrame) -> None:
+    weights = np.arange(300.0)
+    weights[:3] = np.nan
+    found = group_column(table.assign(weight=weights), "weight")
+    assert found.value_counts().to_dict() == {
+        "<77": 74, "77–150": 74, "151–224": 74, "225+": 75, "unknown": 3
+    }  # fmt: skip
+    skewed = group_column(table.assign(weight=np.maximum(weights, 260)), "weight")
+    assert list(skewed.categories) == ["260+", "unknown"]  # three quartiles of one value
+    close = group_column(table.assign(weight=1e6 + np.arange(300.0) / 1e4), "weight")
+    assert list(close.categories) == ["1e+06+"]
 
 
 # ---- metrics -------------------------------------------------------------------------------------

@@ -22,10 +22,11 @@ from sqlalchemy.exc import OperationalError
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.hpo.identity import differences
+from cxr_lightning.hpo.patience import patiently
 from cxr_lightning.hpo.samplers import build_sampler
 from cxr_lightning.hpo.space import PrunerConfig, SamplerConfig, Space
 from cxr_lightning.hpo.storage import Storage, open_storage
-from cxr_lightning.hpo.study import SweepStudy, patiently
+from cxr_lightning.hpo.study import SweepStudy
 from cxr_lightning.hpo.trials import BASELINE, LAST_WORDS, OWNER, RETRIES, counted, is_alive, owner
 
 PARAMETERS = {"x": {"type": "float", "low": 0.0, "high": 1.0}}

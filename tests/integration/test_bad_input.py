@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from cxr_lightning.cli import run_verb
 from cxr_lightning.fit import main
@@ -162,6 +164,19 @@ def test_a_label_without_positives(refused: Callable[..., str]) -> None:
     assert "Hernia" in message
 
 
+def test_labels_that_results_could_not_tell_apart(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"image": ["a.png"], "pid": ["1"], "Mass": [1], "mass": [0], "macro": [1]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    Image.new("L", (32, 32)).save(tmp_path / "a.png")
+    words = ["data=table", f"data.csv={tmp_path / 't.csv'}", "data.image=image", "data.patient=pid"]
+    unset = ["data.root=null", "data.split=patient"]
+    said = refused(*words, *unset, "data.labels=[Mass,mass]")
+    assert "Labels that MLflow could not tell apart:" in said
+    assert "may not be called macro" in refused(*words, *unset, "data.labels=[Mass,macro]")
+
+
 def test_a_folder_that_is_taken(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
@@ -219,6 +234,7 @@ def test_bad_images_can_be_skipped_and_are_counted(
         ("trainer.profiler=foo", "Lightning refuses trainer.profiler=foo"),
         ("trainer.max_time=abc", "Lightning refuses trainer.max_time=abc"),
         ("trainer.limit_train_batches=0", "nothing would be trained"),
+        ("trainer.max_steps=100", "use trainer.max_epochs"),
         ("trainer.limit_test_batches=1", "neither a field of trainer nor an option"),
         ("trainer.val_check_interval=500", "an epoch has 7 batches"),
         ("model.unfreeze_epoch=3 model.freeze=backbone", "never comes"),

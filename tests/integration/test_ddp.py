@@ -36,14 +36,15 @@ EXACT = [
 Overrides = Callable[..., list[str]]
 
 
+@pytest.mark.parametrize("average", ["entries", "labels"])
 def test_two_processes_equal_one(
-    undrawn: Overrides, phantom_root: Path, store: str, tmp_path: Path
+    undrawn: Overrides, phantom_root: Path, store: str, tmp_path: Path, average: str
 ) -> None:
     """Of two sources, one of which does not tell a label, and each drawn as often as the other.
 
     A batch whose halves know different numbers of labels favours neither.
     """
-    words = [*EXACT, *a_mix(phantom_root)]
+    words = [*EXACT, *a_mix(phantom_root), f"loss.average={average}"]
     single = run_fit(compose(undrawn("single", *words)))
     log = tmp_path / "log.txt"
     double = undrawn("double", *words, "trainer=ddp_cpu", "trainer.threads=1")
@@ -59,6 +60,9 @@ def test_two_processes_equal_one(
         assert told["chexpert"] == 0
         pd.testing.assert_frame_equal(one.drop(columns=logits), two.drop(columns=logits))
         np.testing.assert_allclose(one[logits], two[logits], atol=1e-4)
+    histories = [pd.read_csv(tmp_path / name / "history.csv") for name in ("single", "double")]
+    losses = [history["train/loss"] for history in histories]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
     metrics = json.loads((tmp_path / "double" / "metrics.json").read_text())
     assert metrics["test/images/Effusion"] == single["test/images/Effusion"]
     # One run in MLflow, and nothing said twice.

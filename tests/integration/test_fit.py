@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from mlflow import MlflowClient
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.nn.utils import parameters_to_vector
 
 from cxr_lightning import throughput
 from cxr_lightning.bundle import load_bundle
@@ -235,6 +238,31 @@ def test_everything_else_that_a_run_can_use(
     waited = run.data.tags["data_wait"]
     assert waited.startswith("epoch 2 spent ")
     assert "% waiting for data: augment=strong leaves GaussNoise, and what" in waited
+
+
+def test_an_average_of_weights_leaves_the_weights_as_they_are(overrides: Overrides) -> None:
+    """Validation borrows the network; what it gives back is what training goes on with."""
+    seen: list[torch.Tensor] = []
+
+    class Watch(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            (average,) = (one for one in trainer.callbacks if isinstance(one, WeightAveraging))
+            assert average._average_model is not None
+            parameter = next(average._average_model.parameters())
+            assert parameter.device == trainer.strategy.root_device
+            assert parameter.dtype == torch.float64
+
+        def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append(parameters_to_vector(pl_module.parameters()).clone())
+
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append(parameters_to_vector(pl_module.parameters()).clone())
+
+    words = ["optim.ema_decay=0.9", "trainer.precision=64-true", "trainer.max_epochs=1"]
+    run_fit(compose(overrides("average", *words)), [Watch()])
+    before, after = seen[:2]
+    assert before.dtype == torch.float64
+    assert torch.equal(before, after)
 
 
 def test_each_epoch_is_profiled(finished: tuple[Path, dict[str, float | None]]) -> None:

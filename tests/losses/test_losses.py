@@ -102,6 +102,22 @@ class TestContract:
         assert any(f"name: {name}\n" in file.read_text() for file in files)
 
 
+@pytest.mark.parametrize("average", ["entries", "labels"])
+def test_the_parts_of_a_batch_add_up(average: str) -> None:
+    """As on two devices, of which each knows other labels."""
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(12, 3, generator=draw)
+    targets = torch.randint(0, 2, (12, 3), generator=draw).float()
+    targets[:5, 0] = targets[4:, 2] = NAN
+    config = bce.Config.model_validate(
+        {"name": "bce", "weighting": "frequency", "average": average}
+    )
+    loss = build_loss(config, COUNTS)
+    known = (~targets.isnan()).sum(dim=0)
+    parts = [loss(logits[part], targets[part], known) for part in (slice(0, 6), slice(6, 12))]
+    torch.testing.assert_close(sum(parts), loss(logits, targets))
+
+
 def test_masked_mean_by_hand() -> None:
     known = torch.tensor([[True, False], [True, True]])
     assert masked_mean(torch.tensor([[1.0, 100.0], [2.0, 6.0]]), known) == 3.0

@@ -15,6 +15,7 @@ from cxr_lightning.models.network import (
     Network,
     Normalise,
     build_network,
+    suited_image,
 )
 from cxr_lightning.models.weights import adapt_channels
 
@@ -67,6 +68,32 @@ def test_three_channels_are_normalised_as_torchvision_does() -> None:
 def test_normalise_uses_the_image_configuration() -> None:
     net = build_network(ModelConfig(), ImageConfig(size=32, mean=0.3, std=0.2), LABELS)
     assert (net.normalise.mean, net.normalise.std) == ((0.3,), (0.2,))
+
+
+def test_three_channels_of_a_chosen_scale() -> None:
+    image = ImageConfig(size=32, mean=0.5, std=0.25)
+    net = build_network(ModelConfig(in_channels=3), image, LABELS)
+    assert (net.normalise.mean, net.normalise.std) == ((0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("resnet18", 0.449, 0.226),
+        ("tf_efficientnetv2_s", 0.5, 0.5),
+        ("vit_small_patch16_224", 0.5, 0.5),
+        ("torchvision/resnet18", 0.449, 0.226),
+        ("torchvision/efficientnet_v2_l", 0.5, 0.5),
+        ("torchvision/inception_v3", 0.5, 0.5),
+    ],
+)
+def test_images_have_the_scale_of_pretrained_weights(name: str, mean: float, std: float) -> None:
+    model, image = ModelConfig(name=name, pretrained=True), ImageConfig(size=224)
+    found = suited_image(model, image)
+    assert (found.mean, found.std) == (mean, std)
+    assert suited_image(model.model_copy(update={"pretrained": False}), image) is image
+    own = image.model_copy(update={"mean": 0.3})
+    assert suited_image(model, own) is own  # chosen
 
 
 def test_normalisation_is_no_state_that_a_file_or_a_precision_could_change() -> None:

@@ -40,10 +40,17 @@ class ImageConfig(Section):
         "the other where it is missing), or the range of its pixels.",
     )
     mean: float = Field(
-        0.449, ge=0, le=1, description="Subtracted from the grey value scaled to [0, 1]."
+        0.449,
+        ge=0,
+        le=1,
+        description="Subtracted from the grey value scaled to [0, 1]. The default is ImageNet's; "
+        "with model.pretrained=true, that of the weights.",
     )
     std: float = Field(
-        0.226, gt=0, le=1, description="Divides the grey value after the mean is subtracted."
+        0.226,
+        gt=0,
+        le=1,
+        description="Divides the grey value after the mean is subtracted. As for the mean.",
     )
 
 

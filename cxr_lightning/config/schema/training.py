@@ -68,7 +68,9 @@ class TrainerConfig(BaseModel):
     num_nodes: int = Field(1, ge=1, description="Machines that train together.")
     strategy: Literal["auto", "ddp"] = Field("auto", description="auto: ddp where devices > 1.")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
-        "auto", description="auto: bf16-mixed where the hardware has it, else 32-true."
+        "auto",
+        description="auto: bf16-mixed where the hardware has it, 16-mixed on older GPUs, else "
+        "32-true.",
     )
     channels_last: bool = Field(True, description="Memory layout that convolutions run faster in.")
     gradient_clip_val: float | None = Field(
@@ -81,7 +83,10 @@ class TrainerConfig(BaseModel):
         "val/auroc_macro", description="What chooses the best epoch, early stopping and plateau."
     )
     patience: int | None = Field(
-        None, ge=1, description="Epochs without improvement before stopping early; none: never."
+        None,
+        ge=1,
+        description="Validations (one an epoch, but for val_check_interval) without improvement "
+        "before stopping early; none: never.",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of a process; none: torch's own choice."

@@ -212,4 +212,6 @@ def _limits(
 
 
 def _p(value: float) -> str:
+    if np.isnan(value):
+        return "–"
     return f"{value:.3f}" if value >= 0.001 else "<0.001"

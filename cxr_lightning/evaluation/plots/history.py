@@ -45,6 +45,7 @@ def training_curves(history: pd.DataFrame, *, monitor: str = "val/auroc_macro") 
     """
     if "epoch" not in history:
         raise ValueError(f"history has no column epoch; it has {', '.join(map(str, history))}")
+    history = history.assign(epoch=history["epoch"] + 1)  # the first epoch is 1 wherever it is read
     figure = new_figure(10.5, 3.3)
     loss, score, rate = figure.subplots(1, 3)
     rates = [str(name) for name in history if str(name).startswith("lr")]
