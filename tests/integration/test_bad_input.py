@@ -167,9 +167,12 @@ def test_a_label_without_positives(refused: Callable[..., str]) -> None:
 def test_labels_that_results_could_not_tell_apart(
     refused: Callable[..., str], tmp_path: Path
 ) -> None:
-    table = pd.DataFrame({"image": ["a.png"], "pid": ["1"], "Mass": [1], "mass": [0], "macro": [1]})
+    names = [f"{number}.png" for number in range(12)]
+    labels = {label: [0, 1] * 6 for label in ("Mass", "mass", "macro")}
+    table = pd.DataFrame({"image": names, "pid": names, **labels})
     table.to_csv(tmp_path / "t.csv", index=False)
-    Image.new("L", (32, 32)).save(tmp_path / "a.png")
+    for name in names:
+        Image.new("L", (32, 32)).save(tmp_path / name)
     words = ["data=table", f"data.csv={tmp_path / 't.csv'}", "data.image=image", "data.patient=pid"]
     unset = ["data.root=null", "data.split=patient"]
     said = refused(*words, *unset, "data.labels=[Mass,mass]")

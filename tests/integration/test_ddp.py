@@ -44,15 +44,16 @@ def test_two_processes_equal_one(
 
     A batch whose halves know different numbers of labels favours neither.
     """
+    one_name, two_name = f"single_{average}", f"double_{average}"
     words = [*EXACT, *a_mix(phantom_root), f"loss.average={average}"]
-    single = run_fit(compose(undrawn("single", *words)))
+    single = run_fit(compose(undrawn(one_name, *words)))
     log = tmp_path / "log.txt"
-    double = undrawn("double", *words, "trainer=ddp_cpu", "trainer.threads=1")
+    double = undrawn(two_name, *words, "trainer=ddp_cpu", "trainer.threads=1")
     assert exit_code(start("cxr_lightning.fit", double, log)) == 0, log.read_text()
     for split in ("val", "test"):
         one, two = (
             pd.read_parquet(tmp_path / name / f"predictions_{split}.parquet")
-            for name in ("single", "double")
+            for name in (one_name, two_name)
         )
         logits = [column for column in one if column.startswith("logit/")]
         told = one.groupby("source")["y_true/Infiltration"].count()
@@ -60,20 +61,20 @@ def test_two_processes_equal_one(
         assert told["chexpert"] == 0
         pd.testing.assert_frame_equal(one.drop(columns=logits), two.drop(columns=logits))
         np.testing.assert_allclose(one[logits], two[logits], atol=1e-4)
-    histories = [pd.read_csv(tmp_path / name / "history.csv") for name in ("single", "double")]
+    histories = [pd.read_csv(tmp_path / name / "history.csv") for name in (one_name, two_name)]
     losses = [history["train/loss"] for history in histories]
     np.testing.assert_allclose(*losses, rtol=1e-4)
-    metrics = json.loads((tmp_path / "double" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / two_name / "metrics.json").read_text())
     assert metrics["test/images/Effusion"] == single["test/images/Effusion"]
     # One run in MLflow, and nothing said twice.
-    state = RunFolder(tmp_path / "double").state()
+    state = RunFolder(tmp_path / two_name).state()
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("cxr_lightning")
     assert experiment is not None
     names = [
         run.info.run_name for run in client.search_runs([experiment.experiment_id], max_results=500)
     ]
-    assert names.count("double") == 1
+    assert names.count(two_name) == 1
     assert client.get_run(state.mlflow_run_id).data.tags["devices"] == "2"
     said = log.read_text()
     assert said.count("epoch   1/2") == 1
