@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cxr_lightning.audit.findings import Audit, ImageFindings, Labels
 from cxr_lightning.audit.people import table_one
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.cache import ImageCache
@@ -17,7 +17,7 @@ from cxr_lightning.data.cohort import Cohort
 from cxr_lightning.labels import NO_FINDING
 from cxr_lightning.studies import SPLITS, LeakageReport, audit_leakage, label_array
 
-__all__ = ["Audit", "ImageFindings", "Labels", "audit_cohort"]
+__all__ = ["audit_cohort"]
 
 CONSTANT = 4.0
 """Grey values (of 255): an image with a smaller standard deviation shows nothing."""
@@ -27,76 +27,6 @@ ELONGATED = 2.0
 
 _CHUNK = 512
 _NO_CONTRADICTION = (NO_FINDING, "Support Devices")
-
-
-@dataclass(frozen=True)
-class ImageFindings:
-    """What is odd about images; sample ids unless said otherwise.
-
-    Attributes
-    ----------
-    bad : (sample id, reason) of missing and unreadable files
-    constant : hardly any contrast
-    small : shorter side below the size that is trained with, so that they are enlarged
-    elongated : one side at least twice as long as the other
-    duplicates : groups with identical pixels inside one split
-    contradictions : those of them whose labels differ
-    """
-
-    bad: tuple[tuple[str, str], ...]
-    constant: tuple[str, ...]
-    small: tuple[str, ...]
-    elongated: tuple[str, ...]
-    duplicates: tuple[tuple[str, ...], ...]
-    contradictions: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Counts of each label's values.
-
-    Attributes
-    ----------
-    counts : columns `label`, `split`, `positive`, `negative`, `uncertain`, `unknown`,
-        `prevalence` (positives among the known)
-    together : int64 of shape (labels, labels): images on which both are positive
-    """
-
-    counts: pd.DataFrame
-    together: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Audit:
-    """All that :func:`audit_cohort` found.
-
-    Attributes
-    ----------
-    cohort
-        As it would be used, images that cannot be read included.
-    leaks
-        Patients and identical pixels in more than one split.
-    images
-        Oddities of single images.
-    labels
-        What is labelled.
-    table_one
-        Patients, age, sex, view and missing inputs per split, as text: a column per split.
-    shapes : columns `height`, `width`, `images`, the most frequent first
-    invalid
-        What would invalidate a study, in words; empty: nothing.
-    warnings
-        What deserves a look.
-    """
-
-    cohort: Cohort
-    leaks: LeakageReport
-    images: ImageFindings
-    labels: Labels
-    table_one: pd.DataFrame
-    shapes: pd.DataFrame
-    invalid: tuple[str, ...]
-    warnings: tuple[str, ...]
 
 
 def audit_cohort(
@@ -138,11 +68,10 @@ def _images(
     ids = cohort.table["sample_id"].to_numpy(dtype=object)
     good = cache.rows >= 0
     reasons = {str(path): reason for path, reason in cache.bad}
-    # absolute, as the cache tells them
-    paths = [os.path.abspath(path) for path in cohort.table["image_path"]]
+    lost = cohort.table[~good]
     bad = tuple(
-        (str(ids[i]), reasons.get(paths[i], "cannot be read"))
-        for i in np.flatnonzero(~good).tolist()
+        (sample, reasons.get(os.path.abspath(path), "cannot be read"))  # as the cache tells them
+        for sample, path in zip(lost["sample_id"], lost["image_path"], strict=True)
     )
     spread = np.full(len(ids), np.inf)
     rows = np.flatnonzero(good)

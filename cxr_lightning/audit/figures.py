@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cxr_lightning.audit.collect import Labels
+from cxr_lightning.audit.findings import Labels
 from cxr_lightning.evaluation.plots.style import (
     BLUE,
     GREEN,

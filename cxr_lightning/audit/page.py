@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from cxr_lightning import __version__
 from cxr_lightning.audit import figures
-from cxr_lightning.audit.collect import Audit
+from cxr_lightning.audit.findings import Audit
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.cache import ImageCache
 from cxr_lightning.html import figure_svg, picture_png, render_page, table_html

@@ -7,7 +7,8 @@ from pathlib import Path
 from filelock import FileLock
 from rich.progress import Progress
 
-from cxr_lightning.audit.collect import Audit, audit_cohort
+from cxr_lightning.audit.collect import audit_cohort
+from cxr_lightning.audit.findings import Audit
 from cxr_lightning.audit.page import audit_json, audit_page
 from cxr_lightning.config.schema import DataConfig
 from cxr_lightning.data.base import decode

@@ -26,6 +26,7 @@ from cxr_lightning.data.ehr_records import (
     Records,
     RecordTable,
     earlier_inputs,
+    first_forbidden_day,
     labels_of,
     read_records,
     why_unlinked,
@@ -155,8 +156,9 @@ def read_studies(config: Config) -> Reading:
     table = pd.concat([_study_table(kept, salt), values.reset_index(drop=True)], axis=1)
     said: tuple[str, ...] = ()
     if config.tabular_columns:
-        same = inputs.file.samefile(echo.file)
-        limits = _first_forbidden_day(kept, echo, record, same, config.same_day_inputs)
+        limits = first_forbidden_day(
+            kept["day"].to_numpy(np.int64), echo, record, inputs, same_day=config.same_day_inputs
+        )
         columns, said = earlier_inputs(
             kept["patient_id"], limits, inputs, config.tabular_columns, ruler
         )
@@ -249,22 +251,6 @@ def _link(sieve: Sieve, echo: Records, config: Config) -> npt.NDArray[np.int64]:
             )
         raise DataError(f"{config.root}: no radiograph is left\n{sieve.describe()}{hint}")
     return record[record >= 0]
-
-
-def _first_forbidden_day(
-    kept: pd.DataFrame,
-    echo: Records,
-    record: npt.NDArray[np.int64],
-    same_table: bool,
-    same_day: bool,
-) -> npt.NDArray[np.int64]:
-    """Return the day from which on a radiograph's records may not be inputs.
-
-    That is its own day. Of the table that the labels come from, it is at the latest the day of the
-    examination that they come from: nothing of it may be given away.
-    """
-    limits = kept["day"].to_numpy(np.int64) + int(same_day)
-    return np.minimum(limits, echo.days[record]) if same_table else limits
 
 
 def _study_table(kept: pd.DataFrame, salt: bytes) -> pd.DataFrame:

@@ -18,7 +18,15 @@ from cxr_lightning.data.rules import Rule, Ruler, grade_word
 from cxr_lightning.data.tables import Delimiter, missing_columns, places, read_text_table
 from cxr_lightning.errors import DataError
 
-__all__ = ["RecordTable", "Records", "earlier_inputs", "labels_of", "read_records", "why_unlinked"]
+__all__ = [
+    "RecordTable",
+    "Records",
+    "earlier_inputs",
+    "first_forbidden_day",
+    "labels_of",
+    "read_records",
+    "why_unlinked",
+]
 
 
 class RecordTable(Section):
@@ -133,6 +141,24 @@ def labels_of(
         for name, rule in rules.items()
     }
     return pd.DataFrame({name: values[rows] for name, values in padded.items()})
+
+
+def first_forbidden_day(
+    days: npt.NDArray[np.int64],
+    echo: Records,
+    record: npt.NDArray[np.int64],
+    inputs: Records,
+    *,
+    same_day: bool,
+) -> npt.NDArray[np.int64]:
+    """Return the day from which on a radiograph's records may not be inputs, int64 of shape (n,).
+
+    That is its own day (`days`), or the one after with `same_day`. Of the table that the labels
+    come from, it is at the latest the day of the examination that they come from (`record`, rows of
+    `echo`): nothing of it may be given away.
+    """
+    limits = days + int(same_day)
+    return np.minimum(limits, echo.days[record]) if inputs.file.samefile(echo.file) else limits
 
 
 def earlier_inputs(

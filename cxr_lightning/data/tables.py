@@ -26,8 +26,11 @@ __all__ = [
 ]
 
 
+TAB = "\t"
+
+
 def _delimiter(text: str) -> str:
-    text = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    text = TAB if text in ("tab", "\\t") else text
     if len(text) != 1 or text in '\r\n"':
         raise ValueError("one character, such as ';', or the word tab")
     return text
@@ -35,9 +38,6 @@ def _delimiter(text: str) -> str:
 
 Delimiter = Annotated[str, AfterValidator(_delimiter)]
 """What separates the cells of a CSV file; `tab` may be written as that word."""
-
-
-TAB = "\t"
 
 
 def read_text_table(

@@ -54,8 +54,6 @@ def published_statistics(config: ModelConfig) -> tuple[float, float] | None:
 
     Of values in [0, 1]; None where nothing is published. Nothing is fetched.
     """
-    if config.name == "simple_cnn":
-        return None
     if config.name.startswith("torchvision/"):
         import torchvision.models as tv
 
